@@ -1,0 +1,163 @@
+package core
+
+import "fmt"
+
+// begin is the start of superd. Whatever was loaded is compared with what is
+// found to live, the configuration is taken on, and what is wanted up and is
+// not is started. A first start finds nothing, and does the same.
+func (s *State) begin(ev Begin) {
+	adopted := 0
+	if ev.SameBoot {
+		adopted = s.reconcile(ev.Found, false)
+	} else {
+		s.newBoot()
+	}
+	if adopted > 0 {
+		s.emit(Publish{Notice{Type: "superd.adopted", Message: fmt.Sprintf("%d runs taken over", adopted),
+			Data: map[string]any{"runs": adopted}}})
+	}
+	for _, name := range s.names() {
+		p := s.Pools[name]
+		if p.Desired == Down {
+			for _, w := range p.Workers {
+				w.Desired = Down
+			}
+		}
+		s.touchPool(p)
+		for _, w := range p.Workers {
+			s.touch(p, w)
+		}
+	}
+	s.configure(ev.Specs, true)
+	s.startAll()
+}
+
+// startAll starts every pool that is wanted up, but those that others come before.
+func (s *State) startAll() {
+	var held []*Pool
+	for _, name := range s.names() {
+		p := s.Pools[name]
+		if p.Desired == Up && !p.Removed && p.live() == 0 && !p.waiting() && len(p.Config.After) > 0 && p.resting() {
+			held = append(held, p)
+			continue
+		}
+		if !p.waiting() {
+			s.startMissing(p)
+		}
+	}
+	// What comes first has been begun by now; a chain waits link by link.
+	for _, p := range held {
+		if !s.hold(p) {
+			s.startMissing(p)
+		}
+	}
+}
+
+// resting tells that no worker of a pool is in the middle of anything.
+func (p *Pool) resting() bool {
+	for _, w := range p.Workers {
+		if w.State != Stopped {
+			return false
+		}
+	}
+	return true
+}
+
+// startMissing starts a pool whose wanted workers are at rest without a reason of their own.
+func (s *State) startMissing(p *Pool) {
+	for _, w := range p.Workers {
+		if s.wanted(p, w) && w.State == Stopped {
+			s.startPool(p, "superd was started")
+			return
+		}
+	}
+}
+
+// newBoot forgets what belonged to a boot that is over: runs, windows, waits.
+func (s *State) newBoot() {
+	for _, name := range s.names() {
+		p := s.Pools[name]
+		p.WaitsFor, p.WaitsUntil = nil, Time{}
+		if d := p.Deployment; d != nil {
+			s.endDeployment(p, DeployCancelled, "the machine was restarted")
+			if p.Stable != 0 {
+				p.Target = p.Stable
+			}
+		}
+		for _, w := range p.Workers {
+			if w.Run != nil {
+				delete(s.runs, w.Run.ID)
+			}
+			w.Run, w.Step, w.Again, w.NextStart = nil, nil, false, Time{}
+			w.forgive()
+			s.setState(w, Stopped)
+		}
+	}
+}
+
+// reconcile compares the runs of all slots with what is found, and counts
+// those that live. Nothing found of a run that had a process means that it ended
+// unseen; nothing found of one that had none means that it was never asked for,
+// and it is asked for again under the same ID. In a step that a crash cut off,
+// what was saved may have been done or not: it is asked for again, and the
+// keeper does everything once.
+func (s *State) reconcile(found map[string]Found, again bool) (adopted int) {
+	for _, name := range s.names() {
+		p := s.Pools[name]
+		for _, w := range p.Workers {
+			if w.Run == nil {
+				continue
+			}
+			f, ok := found[w.Run.ID]
+			if s.recoverRun(p, w, f, ok) {
+				adopted++
+			}
+		}
+	}
+	if !again {
+		for _, run := range sortedKeys(found) {
+			if _, ok := s.runs[run]; !ok && (found[run].End != nil || found[run].Failed != nil) {
+				s.emit(Forget{Run: run})
+			}
+		}
+	}
+	return adopted
+}
+
+// recoverRun brings one slot up to what was found of its run.
+func (s *State) recoverRun(p *Pool, w *Worker, f Found, ok bool) (lives bool) {
+	run := w.Run
+	switch {
+	case f.Failed != nil:
+		s.cue(p, w, cue{on: onSpawnFailed, fail: *f.Failed})
+	case !ok && run.PID == 0 && run.Stop != nil:
+		s.cue(p, w, cue{on: onSpawnFailed, fail: Fail{Stage: "prepare", Reason: "it was not asked for"}})
+	case !ok && run.PID == 0:
+		s.emit(Spawn{Pool: p, Worker: w, Run: run.ID, Revision: p.revision(run.Revision)})
+	case !ok:
+		s.cue(p, w, cue{on: onExited, end: End{Unknown: true}, gone: true})
+	default:
+		s.catchUp(p, w, f)
+		return f.End == nil
+	}
+	return false
+}
+
+// catchUp tells a worker, in order, what happened to its run.
+func (s *State) catchUp(p *Pool, w *Worker, f Found) {
+	run := w.Run
+	stepSent := run.Stop != nil && run.Stop.Step >= 0
+	if run.PID == 0 && f.PID != 0 {
+		s.cue(p, w, cue{on: onForked, pid: f.PID, ticks: f.StartTicks})
+	}
+	if f.Started && run.StartedAt.IsZero() {
+		s.cue(p, w, cue{on: onStarted, pid: f.PID, ticks: f.StartTicks})
+	}
+	if f.End != nil {
+		s.cue(p, w, cue{on: onExited, end: *f.End, gone: f.Gone})
+		return
+	}
+	if stepSent {
+		s.signalStep(p, w) // sent before the crash or not: the keeper takes it once
+	}
+}

@@ -1,0 +1,132 @@
+package core
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/superd/superd/config"
+	"github.com/superd/superd/signals"
+)
+
+// afterEnd decides what follows a run that ended by itself: a restart by the
+// pool's policy, or rest.
+func (s *State) afterEnd(p *Pool, w *Worker, exit *Exit) {
+	r := &p.Config.Restart
+	if exit.Success {
+		w.Failures = 0
+	} else {
+		w.Failures++
+	}
+	switch {
+	case r.On == config.RestartNever, r.On == config.RestartFailure && exit.Success, r.Attempts == 0:
+		s.giveUp(p, w, exit, "it is not to be restarted")
+	default:
+		s.schedule(p, w, exit)
+	}
+}
+
+// schedule sets the instant of the next restart, or gives the worker up when
+// the window is used up and the mode is fail.
+func (s *State) schedule(p *Pool, w *Worker, exit *Exit) {
+	r := &p.Config.Restart
+	wait := s.spread(backoff(r, w.Failures), r.Jitter)
+	at := s.now.Add(wait)
+	opens := w.windowOpens(r, at)
+	if opens > at.Boot && r.Mode == config.ModeFail {
+		s.giveUp(p, w, exit, fmt.Sprintf("%d restarts in %s are used up", r.Attempts, signals.FormatDuration(r.Interval)))
+		return
+	}
+	if opens > at.Boot {
+		s.delay(p, w, opens)
+		return
+	}
+	w.NextStart = at
+	s.publish(p, w, "worker.restarting", "in "+signals.FormatDuration(wait.Round(time.Millisecond)),
+		map[string]any{"delay": wait.Seconds()})
+	if wait <= 0 {
+		s.restart(p, w, cue{})
+		return
+	}
+	s.setState(w, Backoff)
+}
+
+// delay makes a worker wait until the oldest restart has left its window.
+func (s *State) delay(p *Pool, w *Worker, opens time.Duration) {
+	w.NextStart = s.now.Add(opens - s.now.Boot)
+	s.setState(w, Delayed)
+	r := &p.Config.Restart
+	s.publish(p, w, "worker.delayed", fmt.Sprintf("%d restarts in %s are used up, the next one in %s",
+		r.Attempts, signals.FormatDuration(r.Interval), signals.FormatDuration((opens-s.now.Boot).Round(time.Millisecond))),
+		map[string]any{"until": w.NextStart.Wall.UTC()})
+}
+
+// restart starts a worker whose time has come. The window is asked once more:
+// the policy may have changed in between, and what holds then holds.
+func (s *State) restart(p *Pool, w *Worker, _ cue) {
+	if s.now.Boot < w.NextStart.Boot {
+		return // it was the deployment's deadline, not this one
+	}
+	r := &p.Config.Restart
+	if opens := w.windowOpens(r, s.now); opens > s.now.Boot {
+		s.delay(p, w, opens)
+		return
+	}
+	w.Window = append(w.inWindow(r.Interval, s.now), s.now.Boot)
+	w.Restarts++
+	s.launch(p, w)
+}
+
+// giveUp leaves a worker at rest, failed or completed.
+func (s *State) giveUp(p *Pool, w *Worker, exit *Exit, why string) {
+	w.NextStart = Time{}
+	if exit.Success {
+		s.setState(w, Completed)
+		s.publish(p, w, "worker.completed", exit.Reason, nil)
+		return
+	}
+	s.setState(w, Failed)
+	s.publish(p, w, "worker.failed", exit.Reason+"; "+why, nil)
+}
+
+// backoff is the wait before a restart after so many failures in a row: delay,
+// doubled with each but the first, up to max_delay.
+func backoff(r *config.Restart, failures int) time.Duration {
+	wait := r.Delay
+	for ; failures > 1 && wait < r.MaxDelay; failures-- {
+		if wait == 0 || wait > r.MaxDelay/2 {
+			return max(wait, min(r.MaxDelay, 2*wait))
+		}
+		wait *= 2
+	}
+	return wait
+}
+
+// inWindow are the restarts that count at an instant: those younger than the
+// interval. A stamp from the future can only be damage, and counts for nothing.
+func (w *Worker) inWindow(interval time.Duration, at Time) []time.Duration {
+	kept := make([]time.Duration, 0, len(w.Window)+1)
+	for _, stamp := range w.Window {
+		if stamp <= at.Boot && at.Boot-stamp < interval {
+			kept = append(kept, stamp)
+		}
+	}
+	return kept
+}
+
+// windowOpens is the first instant, not before at, at which one more restart
+// leaves no interval with more than attempts of them.
+func (w *Worker) windowOpens(r *config.Restart, at Time) time.Duration {
+	counting := w.inWindow(r.Interval, at)
+	if len(counting) < r.Attempts {
+		return at.Boot
+	}
+	if r.Attempts == 0 { // lowered to none while it waited
+		return at.Boot + r.Interval
+	}
+	return counting[len(counting)-r.Attempts] + r.Interval
+}
+
+// WindowUsed is how many restarts count against a worker's attempts at an instant.
+func (w *Worker) WindowUsed(interval time.Duration, at Time) int {
+	return len(w.inWindow(interval, at))
+}
