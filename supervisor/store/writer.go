@@ -1,0 +1,132 @@
+package store
+
+import (
+	"errors"
+	"runtime/debug"
+)
+
+// follow is the writer: the only goroutine that touches the disk. It does nothing
+// at all while nothing changes.
+func (s *State) follow() {
+	defer close(s.ended)
+	// A damaged file is read through a mapping: what would be SIGBUS, and the end
+	// of superd, becomes a panic of this goroutine that guard turns into an error.
+	debug.SetPanicOnFault(true)
+	values, err := s.disk.ensure()
+	s.merge(values)
+	s.settle(err)
+	s.locked = errors.Is(err, ErrLocked)
+	close(s.loaded)
+	if s.locked {
+		return
+	}
+	if s.disk.rewrite {
+		wake(s.wake)
+	}
+	for range s.wake {
+		s.mu.Lock()
+		closing, idle := s.closing, len(s.dirty) == 0
+		s.mu.Unlock()
+		if !idle || s.disk.rewrite {
+			s.write()
+		}
+		if closing {
+			s.disk.close()
+			return
+		}
+	}
+}
+
+// write tries to put on disk what was queued. What could not be written stays
+// queued, for the next Put or Flush to try again.
+func (s *State) write() {
+	batch, upTo, err := s.writeOnce()
+	if errors.Is(err, errUnreadable) {
+		// The file went bad under our hands and was set aside: a new one takes everything.
+		s.requeue(batch)
+		batch, upTo, err = s.writeOnce()
+	}
+	if err != nil {
+		s.requeue(batch)
+	}
+	s.settle(err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil {
+		s.written = upTo
+	}
+	s.tried = attempt{number: s.tried.number + 1, upTo: upTo, err: err}
+	close(s.news)
+	s.news = make(chan struct{})
+}
+
+func (s *State) writeOnce() (batch map[stateKey][]byte, upTo uint64, err error) {
+	values, err := s.disk.ensure()
+	s.merge(values)
+	batch, upTo = s.take()
+	if err == nil {
+		err = s.disk.commit(batch)
+	}
+	return batch, upTo, err
+}
+
+// merge brings what was found on disk into memory, except for keys that are
+// newer there.
+func (s *State) merge(values map[stateKey][]byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k, value := range values {
+		if _, changed := s.dirty[k]; !changed {
+			s.set(k.bucket, k.key, value)
+		}
+	}
+}
+
+func (s *State) requeue(batch map[stateKey][]byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k := range batch {
+		s.dirty[k] = struct{}{}
+	}
+}
+
+// take empties the queue: the values to write, nil for those to delete. When the
+// file is a new one that is everything there is.
+func (s *State) take() (batch map[stateKey][]byte, upTo uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	batch = make(map[stateKey][]byte, len(s.dirty))
+	for k := range s.dirty {
+		batch[k] = s.values[k.bucket][k.key]
+	}
+	if s.disk.rewrite {
+		for bucket, values := range s.values {
+			for key, value := range values {
+				batch[stateKey{bucket, key}] = value
+			}
+		}
+	}
+	clear(s.dirty)
+	return batch, s.puts
+}
+
+// settle makes known how the last thing done to the disk went.
+func (s *State) settle(err error) {
+	trouble := ""
+	if err != nil {
+		trouble = err.Error() + " (kept in memory, tried again with the next change)"
+	}
+	s.report(trouble, s.disk.takeNotes()...)
+}
+
+// report keeps what is wrong just now, and notes of what went wrong for good.
+func (s *State) report(trouble string, notes ...string) {
+	s.mu.Lock()
+	news := trouble != s.trouble || len(notes) > 0
+	s.trouble = trouble
+	s.notes = append(s.notes, notes...)
+	s.mu.Unlock()
+	if news {
+		wake(s.changed)
+	}
+}
