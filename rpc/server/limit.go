@@ -1,0 +1,106 @@
+package server
+
+import (
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/superd/superd/rpc"
+)
+
+// limiter accepts connections and counts them by who they are from: so many per
+// uid, so many in all, the last few for admins alone. Whoever is beyond that
+// gets an answer that says so, and no goroutine.
+type limiter struct {
+	net.Listener
+	perUID, total, reserved int
+	isAdmin                 func(*peer) bool
+	log                     func(string)
+
+	mu    sync.Mutex
+	count int
+	uids  map[uint32]int
+}
+
+// limitedConn gives its place back when it is closed.
+type limitedConn struct {
+	*net.UnixConn
+	peer *peer
+	once sync.Once
+	free func()
+}
+
+func (c *limitedConn) Close() error {
+	err := c.UnixConn.Close()
+	c.once.Do(c.free)
+	return err
+}
+
+var errNotUnix = errors.New("cannot serve the control socket on a listener that is not a unix socket: nobody could tell who connects")
+
+// Accept waits for the next connection that may be served.
+func (l *limiter) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		uc, ok := c.(*net.UnixConn)
+		if !ok {
+			c.Close()
+			return nil, errNotUnix
+		}
+		p, err := peerOf(uc)
+		if err != nil { // it may have gone already
+			uc.Close()
+			continue
+		}
+		if problem := l.enter(p); problem != "" {
+			refuse(uc, problem)
+			continue
+		}
+		return &limitedConn{UnixConn: uc, peer: p, free: func() { l.leave(p) }}, nil
+	}
+}
+
+// enter takes a place, or says why there is none.
+func (l *limiter) enter(p *peer) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.uids == nil {
+		l.uids = map[uint32]int{}
+	}
+	if l.isAdmin(p) {
+		if l.count >= l.total {
+			return "all connections of superd's control socket are taken"
+		}
+	} else {
+		if l.uids[p.uid] >= l.perUID {
+			return "too many connections of this user to superd's control socket"
+		}
+		if l.count >= l.total-l.reserved {
+			return "all connections of superd's control socket but those kept for root are taken"
+		}
+	}
+	l.count++
+	l.uids[p.uid]++
+	return ""
+}
+
+func (l *limiter) leave(p *peer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.count--
+	if l.uids[p.uid]--; l.uids[p.uid] == 0 {
+		delete(l.uids, p.uid)
+	}
+}
+
+// refuse answers without having read the request. A fresh socket's buffer has
+// room for it, so this does not wait; the deadline is for the improbable.
+func refuse(c *net.UnixConn, problem string) {
+	_ = c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	_, _ = c.Write(rawError(rpc.Errorf(rpc.KindTooMany, "%s: close some, or try again in a moment", problem)))
+	_ = c.Close()
+}
