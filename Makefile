@@ -1,0 +1,56 @@
+# make build   bin/superd and bin/superctl
+# make demo    starts them with three example pools, shows what they do, stops them
+# make test    everything that must hold (installs what the tests need, given the right)
+# make race fuzz soak bench lint   the long ones
+
+GO       ?= go
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -X main.version=$(VERSION)
+PREFIX   ?= /usr/local
+
+# Where an ordering of goroutines can be wrong: checked by every make test.
+CORE     := ./signals ./config ./rpc/... ./supervisor/store ./supervisor/keeper ./supervisor/logs
+
+.PHONY: build demo test fmt race fuzz soak bench lint install clean
+.DEFAULT_GOAL := build
+
+build:
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/superd ./cmd/superctl
+
+demo: build
+	@contrib/examples/demo.sh
+
+test: fmt
+	@.ci/packages
+	$(GO) vet ./...
+	$(GO) test -timeout 15m ./...
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 10m $(CORE)
+
+fmt:
+	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go' 2>/dev/null || find . -name '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "gofmt has something to say about:"; echo "$$unformatted"; exit 1; fi
+
+race:
+	CGO_ENABLED=1 $(GO) test -race -timeout 30m $(RACEFLAGS) ./...
+
+# FUZZTIME=10s for each target
+fuzz:
+	@.ci/fuzz
+
+# SOAKTIME=600 seconds
+soak:
+	@.ci/soak
+
+bench: build
+	@.ci/packages
+	$(GO) run -buildvcs=false ./contrib/bench
+
+lint: fmt
+	$(GO) vet ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+
+install: build
+	install -D -t $(DESTDIR)$(PREFIX)/bin bin/superd bin/superctl
+
+clean:
+	rm -rf bin
