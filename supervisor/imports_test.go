@@ -118,7 +118,7 @@ func refuseImports(p pkg, all map[string]pkg) []string {
 	if len(p.CgoFiles) > 0 || slices.Contains(p.Imports, "C") {
 		refuse("use cgo", "superd is one static binary, and a C library may start threads and signals of its own")
 	}
-	if !p.ours() {
+	if !p.ours() || p.Name != "" && len(p.GoFiles) == 0 { // nothing but tests
 		return refusals
 	}
 	at := slices.IndexFunc(rooms, func(r room) bool { return r.path == p.name() })
