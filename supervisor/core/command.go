@@ -119,7 +119,7 @@ func (s *State) commandStart(p *Pool, c Command) Reply {
 	}
 	s.publishPool(p, "pool.started", "by "+c.By)
 	if p.Stable == 0 && p.Deployment == nil && len(c.Workers) == 0 && p.live() == 0 {
-		d, _ := s.deploy(p, p.revision(p.Target), "start")
+		d, _ := s.deploy(p, p.Revision(p.Target), "start")
 		reply.Operation, p.Operation.ID = d.ID, d.ID
 		return reply
 	}
@@ -174,7 +174,7 @@ func (s *State) commandStop(p *Pool, c Command) Reply {
 func (s *State) commandRestart(p *Pool, c Command) Reply {
 	release := c.Release
 	if release == "" {
-		release = p.revision(p.Target).Release
+		release = p.Revision(p.Target).Release
 	}
 	if p.Desired == Down || p.allDown() {
 		s.publishPool(p, "pool.started", "by "+c.By)

@@ -84,7 +84,7 @@ func (s *State) changePool(p *Pool, spec Spec) {
 		}
 	}
 	if !change.NeedsNewProcesses {
-		if r := p.revision(p.Target); r != nil {
+		if r := p.Revision(p.Target); r != nil {
 			r.Config = spec.Config
 		}
 		for _, w := range p.Workers {
@@ -125,7 +125,7 @@ func (s *State) startPool(p *Pool, reason string) {
 	}
 	s.publishPool(p, "pool.started", reason)
 	if p.Stable == 0 && p.Deployment == nil && p.live() == 0 {
-		s.deploy(p, p.revision(p.Target), "start")
+		s.deploy(p, p.Revision(p.Target), "start")
 		return
 	}
 	for _, w := range p.Workers {

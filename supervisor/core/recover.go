@@ -133,7 +133,7 @@ func (s *State) recoverRun(p *Pool, w *Worker, f Found, ok bool) (lives bool) {
 	case !ok && run.PID == 0 && run.Stop != nil:
 		s.cue(p, w, cue{on: onSpawnFailed, fail: Fail{Stage: "prepare", Reason: "it was not asked for"}})
 	case !ok && run.PID == 0:
-		s.emit(Spawn{Pool: p, Worker: w, Run: run.ID, Revision: p.revision(run.Revision)})
+		s.emit(Spawn{Pool: p, Worker: w, Run: run.ID, Revision: p.Revision(run.Revision)})
 	case !ok:
 		s.cue(p, w, cue{on: onExited, end: End{Unknown: true}, gone: true})
 	default:

@@ -47,7 +47,7 @@ func New(seed uint64) *State {
 }
 
 // Load puts a pool that was saved into a state that has not begun. Workers are
-// those that were saved, in any order; holes are filled with stopped ones.
+// those that were saved, in any order; where some are missing, they are stopped.
 func (s *State) Load(p *Pool, workers []*Worker) {
 	p.Workers = nil
 	slices.SortFunc(workers, func(a, b *Worker) int { return a.Index - b.Index })
@@ -56,6 +56,9 @@ func (s *State) Load(p *Pool, workers []*Worker) {
 			p.Workers = append(p.Workers, s.newWorker(p, len(p.Workers)))
 		}
 		p.Workers = append(p.Workers, w)
+	}
+	for len(p.Workers) < p.Count && !p.Removed {
+		p.Workers = append(p.Workers, s.newWorker(p, len(p.Workers)))
 	}
 	for _, w := range p.Workers {
 		w.alarm = alarm{pool: p, worker: w}

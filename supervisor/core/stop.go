@@ -137,7 +137,7 @@ func (s *State) nextStep(p *Pool, w *Worker, _ cue) {
 // configOf is the configuration that a run was started with, as far as it
 // was not changed in place since.
 func (p *Pool) configOf(run *Run) *config.Pool {
-	if r := p.revision(run.Revision); r != nil {
+	if r := p.Revision(run.Revision); r != nil {
 		return r.Config
 	}
 	return p.Config
@@ -146,8 +146,8 @@ func (p *Pool) configOf(run *Run) *config.Pool {
 // killScope is whom KILL reaches. A run in no cgroup of its own has none to kill.
 func (p *Pool) killScope(run *Run) config.Scope { return p.configOf(run).KillScope }
 
-// revision finds a revision by its number, or nil.
-func (p *Pool) revision(number int) *Revision {
+// Revision finds a revision by its number, or nil.
+func (p *Pool) Revision(number int) *Revision {
 	for _, r := range p.Revisions {
 		if r.Number == number {
 			return r

@@ -39,7 +39,7 @@ func (w *Worker) forgive() { w.Window, w.Failures, w.Restarts = nil, 0, 0 }
 // launch gives a worker a new run, in the slot's revision.
 func (s *State) launch(p *Pool, w *Worker) {
 	w.Again, w.NextStart = false, Time{}
-	if p.revision(w.Revision) == nil {
+	if p.Revision(w.Revision) == nil {
 		w.Revision = p.Target
 	}
 	w.Run = &Run{ID: s.newID(s.now), Revision: w.Revision, RequestedAt: s.now}
@@ -51,7 +51,7 @@ func (s *State) launch(p *Pool, w *Worker) {
 	}
 	s.runs[w.Run.ID] = slot{p, w}
 	s.setState(w, Starting)
-	s.emit(Spawn{Pool: p, Worker: w, Run: w.Run.ID, Revision: p.revision(w.Revision)})
+	s.emit(Spawn{Pool: p, Worker: w, Run: w.Run.ID, Revision: p.Revision(w.Revision)})
 }
 
 // noteProcess keeps what tells the run's process from all others.
