@@ -30,8 +30,9 @@ const EventsMissed = "events.missed"
 // MaxEventLine bounds one line of an event stream, in bytes.
 const MaxEventLine = 256 << 10
 
-// ErrLineTooLong says that a line of the stream was beyond MaxEventLine.
-var ErrLineTooLong = errors.New("a line of the event stream is longer than 256 KiB")
+// errBadEvent is in every error that a line itself is the cause of: reading it
+// once more would not help.
+var errBadEvent = errors.New("cannot read an event")
 
 // EventDecoder reads NDJSON events. It is for one goroutine.
 type EventDecoder struct {
@@ -46,8 +47,7 @@ func NewEventDecoder(r io.Reader) *EventDecoder {
 
 // Next returns the next event. The error is io.EOF at the end of the stream, and
 // io.ErrUnexpectedEOF where the end came in the middle of a line. Empty lines
-// are passed over. Whatever is wrong with a line ends the stream: the reader
-// should connect again from the last sequence number that it has.
+// are passed over. Whatever is wrong with a line ends the stream.
 func (d *EventDecoder) Next() (Event, error) {
 	for {
 		line, err := d.readLine()
@@ -59,10 +59,10 @@ func (d *EventDecoder) Next() (Event, error) {
 		}
 		var ev Event
 		if err := json.Unmarshal(line, &ev); err != nil {
-			return Event{}, fmt.Errorf("cannot read an event: %w", err)
+			return Event{}, fmt.Errorf("%w: %v", errBadEvent, err)
 		}
 		if ev.Type == "" {
-			return Event{}, errors.New("cannot read an event: it has no type")
+			return Event{}, fmt.Errorf("%w: it has no type", errBadEvent)
 		}
 		return ev, nil
 	}
@@ -74,7 +74,7 @@ func (d *EventDecoder) readLine() ([]byte, error) {
 	for {
 		part, err := d.r.ReadSlice('\n')
 		if len(d.line)+len(part) > MaxEventLine {
-			return nil, ErrLineTooLong
+			return nil, fmt.Errorf("%w: its line is longer than %d bytes", errBadEvent, MaxEventLine)
 		}
 		d.line = append(d.line, part...)
 		switch {

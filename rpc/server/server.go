@@ -238,7 +238,7 @@ func (c *call) admit() error {
 }
 
 func (c *call) noPool(name string) error {
-	return rpc.Errorf(rpc.KindNotFound, "cannot %s: there is no pool %q; superctl status lists them", c.verb(), clip(name))
+	return rpc.Errorf(rpc.KindNotFound, "cannot %s: there is no pool %q", c.verb(), clip(name))
 }
 
 // verb names what the call is about, for errors: "stop mailers".
