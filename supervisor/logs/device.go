@@ -283,7 +283,7 @@ func (d *device) batch(s *source, n int) error {
 	if err := d.prepare(f); err != nil {
 		return err
 	}
-	if ok, err := d.turn(s, n); !ok {
+	if ok, err := d.turn(s); !ok {
 		return cmpErr(err)
 	}
 	if s.lost > 0 {
@@ -294,18 +294,21 @@ func (d *device) batch(s *source, n int) error {
 			return nil
 		}
 	}
-	limit, cut, err := d.plan(s, n)
+	limit, room, err := d.plan(s, n)
 	if err != nil {
 		return err
 	}
 	f.segment(s.run.id, s.stream, d.now)
 	var wrote int
-	if cut != cutNone || f.noSplice {
-		wrote, err = d.copyBatch(s, limit, cut)
+	if room >= 0 || f.noSplice {
+		wrote, err = d.copyBatch(s, limit, room)
 	} else {
 		wrote, err = d.spliceBatch(s, limit)
 	}
 	s.bytes.Add(int64(wrote))
+	if wrote > 0 {
+		s.heldSince = time.Time{}
+	}
 	return err
 }
 
@@ -316,43 +319,42 @@ func cmpErr(err error) error {
 	return err
 }
 
-// cut says where a batch may end.
-type cut int
-
-const (
-	cutNone  cut = iota // anywhere
-	cutFirst            // after the first line that ends in it: the file is full
-	cutLast             // after the last one: another source waits for its turn
-)
-
-// plan rotates if it is time, and says how many bytes may follow and how.
-func (d *device) plan(s *source, n int) (limit int, c cut, err error) {
+// plan rotates if it is time, and says how many bytes may follow. With room >= 0
+// they have to end with a line: the last that ends within room bytes, else the
+// first that ends at all.
+func (d *device) plan(s *source, n int) (limit, room int, err error) {
 	f := s.file
-	limit = min(n, d.size)
+	limit, room = min(n, d.size), -1
 	if f.contended(s) {
-		c = cutLast
+		room = limit
 	}
 	maxSize := f.keys.MaxSize
 	if maxSize <= 0 || d.now.Before(f.rotateAt) {
-		return limit, c, nil
+		return limit, room, nil
 	}
 	if f.size >= maxSize {
 		ended, err := f.lineEnded()
 		if err != nil {
-			return 0, c, err
+			return 0, 0, err
 		}
 		if ended || f.size >= maxSize+lineSlack {
 			if err := d.rotate(f); err != nil {
-				return 0, c, err
+				return 0, 0, err
 			}
-		} else {
-			return min(limit, int(maxSize+lineSlack-f.size)), cutFirst, nil
 		}
 	}
-	if f.size < maxSize && int64(limit) > maxSize-f.size {
-		limit = int(maxSize - f.size)
+	switch left := maxSize - f.size; {
+	case left <= 0: // a line ends beyond maxSize
+		if d.now.Before(f.rotateAt) {
+			return limit, room, nil
+		}
+		return int(min(int64(limit), left+lineSlack)), 0, nil
+	case room >= 0:
+		room = int(min(int64(room), left))
+	default:
+		limit = int(min(int64(limit), left))
 	}
-	return limit, c, nil
+	return limit, room, nil
 }
 
 // spliceBatch moves up to limit bytes without looking at them.
@@ -390,15 +392,14 @@ func (d *device) spliceBatch(s *source, limit int) (int, error) {
 	if err == unix.EINVAL && wrote == 0 { // this file system cannot: decided once for the file
 		f.noSplice = true
 		s.note.finish()
-		return d.copyBatch(s, min(limit, bufSize), cutNone)
+		return d.copyBatch(s, limit, -1)
 	}
 	d.taken(s, wrote)
 	return wrote, err
 }
 
-// copyBatch moves up to limit bytes through memory and ends where c says, if a
-// line ends there at all.
-func (d *device) copyBatch(s *source, limit int, c cut) (int, error) {
+// copyBatch moves up to limit bytes through memory and ends as plan said.
+func (d *device) copyBatch(s *source, limit, room int) (int, error) {
 	f := s.file
 	data, err := d.peek(s.fd, limit)
 	if len(data) == 0 {
@@ -407,15 +408,18 @@ func (d *device) copyBatch(s *source, limit int, c cut) (int, error) {
 		}
 		return 0, err
 	}
-	switch c {
-	case cutFirst:
-		if i := bytes.IndexByte(data, '\n'); i >= 0 {
-			data = data[:i+1]
+	if room >= 0 {
+		end := bytes.LastIndexByte(data[:min(room, len(data))], '\n') + 1
+		if end == 0 {
+			end = bytes.IndexByte(data, '\n') + 1
 		}
-	case cutLast:
-		if i := bytes.LastIndexByte(data, '\n'); i >= 0 {
-			data = data[:i+1]
+		if end == 0 {
+			end = len(data)
+			if ok, err := d.begins(s, data); !ok {
+				return 0, cmpErr(err)
+			}
 		}
+		data = data[:end]
 	}
 	s.note.begin(d.id, f.ino, f.size, int64(len(data)))
 	hook("writing")
@@ -427,12 +431,14 @@ func (d *device) copyBatch(s *source, limit int, c cut) (int, error) {
 // taken takes the bytes that are in the file out of the FIFO.
 func (d *device) taken(s *source, wrote int) {
 	if wrote > 0 {
+		hook("spliced")
 		s.note.written(int64(wrote))
 		hook("written")
 		d.consume(s.fd, wrote)
 		hook("consumed")
 	}
 	s.note.finish()
+	hook("finished")
 }
 
 // hook is called at the instants at which a test wants to be killed.

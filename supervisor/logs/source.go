@@ -24,6 +24,7 @@ type source struct {
 	file     *logFile
 
 	heldSince       time.Time // it waits for its turn in the file; zero: it does not
+	heldSize        int64     // the file's size then
 	lost, lostLines int64     // dropped, not yet told of in the file
 	bytes, dropped  atomic.Int64
 }
