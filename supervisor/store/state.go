@@ -47,8 +47,9 @@ type attempt struct {
 	err    error
 }
 
-// How long the disk is waited for before superd goes on without it.
-const (
+// How long the disk is waited for before superd goes on without it; changed by
+// tests alone.
+var (
 	loadPatience  = 10 * time.Second
 	closePatience = 5 * time.Second
 )
