@@ -29,6 +29,7 @@ type State struct {
 	dirty   map[stateKey]struct{} // to be written; what values does not have, to be deleted
 	puts    uint64                // how many changes were queued
 	written uint64                // how many of those are on disk
+	begun   uint64                // how many attempts to write have begun
 	tried   attempt               // the last one that has ended
 	news    chan struct{}         // closed and replaced whenever tried changes
 	notes   []string              // what went wrong for good
@@ -42,7 +43,7 @@ type stateKey struct{ bucket, key string }
 
 // attempt is one try to write what was queued.
 type attempt struct {
-	number uint64
+	number uint64 // from 1, in the order of their beginning
 	upTo   uint64 // it covered this many changes
 	err    error
 }
@@ -174,7 +175,7 @@ func (s *State) Changed() <-chan struct{} { return s.changed }
 // ErrClosed.
 func (s *State) Flush(ctx context.Context) error {
 	s.mu.Lock()
-	upTo, before := s.puts, s.tried.number
+	upTo, before := s.puts, s.begun
 	wake(s.wake)
 	for {
 		switch {

@@ -40,6 +40,9 @@ func (s *State) follow() {
 // write tries to put on disk what was queued. What could not be written stays
 // queued, for the next Put or Flush to try again.
 func (s *State) write() {
+	s.mu.Lock()
+	s.begun++
+	s.mu.Unlock()
 	batch, upTo, err := s.writeOnce()
 	if errors.Is(err, errUnreadable) {
 		// The file went bad under our hands and was set aside: a new one takes everything.
@@ -55,7 +58,7 @@ func (s *State) write() {
 	if err == nil {
 		s.written = upTo
 	}
-	s.tried = attempt{number: s.tried.number + 1, upTo: upTo, err: err}
+	s.tried = attempt{number: s.begun, upTo: upTo, err: err}
 	close(s.news)
 	s.news = make(chan struct{})
 }
