@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -45,7 +46,7 @@ func ReadEnvFile(f EnvFile, acct *Account) (map[string]string, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot read env_file %s: %s", f.Path, reason(err, f.Path))
+		return nil, fmt.Errorf("cannot read env_file %s: %s", f.Path, reason(plainError(err), f.Path))
 	}
 	env, err := parseEnvFile(data)
 	if err != nil {
@@ -133,10 +134,15 @@ func withRights(acct *Account, read func() ([]byte, error)) ([]byte, error) {
 	return r.data, r.err
 }
 
+// dumpableMu keeps two threads from putting back each other's mark.
+var dumpableMu sync.Mutex
+
 // takeRights changes this thread's groups and file system ids. Each change also
 // marks the process as one that must not be dumped or traced (prctl(2)), which
 // is put back: it is not what is wanted here.
 func takeRights(acct *Account) error {
+	dumpableMu.Lock()
+	defer dumpableMu.Unlock()
 	dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
 	if err == nil && dumpable == 1 {
 		defer unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"sort"
 	"strconv"
 	"strings"
 )
@@ -45,6 +46,7 @@ func (s *spot) current() *spot {
 // statement is one header or key with its value, as far as it could be followed.
 type statement struct {
 	start, end int
+	name       string // the whole dotted key; of what is none, its table's
 	header     bool
 	complete   bool // it was followed to its proper end
 }
@@ -58,6 +60,26 @@ type layout struct {
 	deep int
 }
 
+// failed is the statement to which an error at an offset belongs, or -1. The
+// library may notice an unfinished one as late as in the next.
+func (l *layout) failed(at int) int {
+	i := sort.Search(len(l.statements), func(i int) bool { return l.statements[i].start > at }) - 1
+	for j := range max(i, 0) {
+		if !l.statements[j].complete {
+			return j
+		}
+	}
+	return i
+}
+
+// keyAt is the key of that statement, or empty.
+func (l *layout) keyAt(at int) string {
+	if i := l.failed(at); i >= 0 {
+		return l.statements[i].name
+	}
+	return ""
+}
+
 type scanner struct {
 	src   string
 	pos   int
@@ -69,14 +91,21 @@ type scanner struct {
 func scanLayout(src string) *layout {
 	s := &scanner{src: src, deep: -1}
 	l := &layout{root: &spot{}}
-	table := l.root
+	table, tableName := l.root, ""
 	for s.skipBlank(); s.pos < len(s.src); s.skipBlank() {
 		st := statement{start: s.pos}
 		if s.peek() == '[' {
 			st.header = true
-			table, st.complete = s.header(l.root, table)
+			var parts []keyPart
+			table, parts, st.complete = s.header(l.root, table)
+			if st.complete {
+				tableName = dotted("", parts)
+			}
+			st.name = dotted("", parts)
 		} else {
-			st.complete = s.keyValue(table)
+			var parts []keyPart
+			parts, st.complete = s.keyValue(table)
+			st.name = dotted(tableName, parts)
 		}
 		st.complete = s.restOfLine() && st.complete
 		st.end = s.pos
@@ -133,7 +162,7 @@ func (s *scanner) restOfLine() bool {
 }
 
 // header reads [a.b] or [[a.b]] and gives the table that the next keys belong to.
-func (s *scanner) header(root, table *spot) (*spot, bool) {
+func (s *scanner) header(root, table *spot) (*spot, []keyPart, bool) {
 	start := s.pos
 	s.pos++
 	array := s.peek() == '['
@@ -142,12 +171,12 @@ func (s *scanner) header(root, table *spot) (*spot, bool) {
 	}
 	parts, ok := s.dottedKey()
 	if s.peek() != ']' || !ok {
-		return table, false
+		return table, parts, false
 	}
 	s.pos++
 	if array {
 		if s.peek() != ']' {
-			return table, false
+			return table, parts, false
 		}
 		s.pos++
 	}
@@ -164,14 +193,14 @@ func (s *scanner) header(root, table *spot) (*spot, bool) {
 			at.key, at.val = start, start
 		}
 	}
-	return at.current(), true
+	return at.current(), parts, true
 }
 
 // keyValue reads a.b = value into table.
-func (s *scanner) keyValue(table *spot) bool {
+func (s *scanner) keyValue(table *spot) ([]keyPart, bool) {
 	parts, ok := s.dottedKey()
 	if !ok || s.peek() != '=' {
-		return false
+		return parts, false
 	}
 	s.pos++
 	at := table
@@ -180,7 +209,15 @@ func (s *scanner) keyValue(table *spot) bool {
 	}
 	s.skipSpace()
 	at.val = s.pos
-	return s.value(at)
+	return parts, s.value(at)
+}
+
+// dotted is a whole key as messages show it.
+func dotted(table string, parts []keyPart) string {
+	for _, p := range parts {
+		table = join(table, p.name)
+	}
+	return table
 }
 
 type keyPart struct {
@@ -278,7 +315,7 @@ func (s *scanner) inlineTable(at *spot) bool {
 			s.pos++
 			return true
 		}
-		if !s.keyValue(at) || !s.comma('}') {
+		if _, ok := s.keyValue(at); !ok || !s.comma('}') {
 			return false
 		}
 	}

@@ -90,6 +90,15 @@ func (n *node) get(path string) *node {
 	return nil
 }
 
+// element is the i-th of n's elements if n is a list of count of them, else n
+// itself: what stands for all of them.
+func (n *node) element(i, count int) *node {
+	if len(n.list) == count {
+		return n.list[i]
+	}
+	return n
+}
+
 // found says what stands there, for the first half of a message.
 func (n *node) found() string {
 	switch n.kind {
@@ -132,6 +141,8 @@ func tomlString(s string) string {
 			b.WriteString(`\n`)
 		case r == '\t':
 			b.WriteString(`\t`)
+		case !unicode.IsPrint(r) && r < 1<<16:
+			fmt.Fprintf(&b, `\u%04X`, r)
 		case !unicode.IsPrint(r):
 			fmt.Fprintf(&b, `\U%08X`, r)
 		default:
@@ -205,7 +216,7 @@ func (d *document) parse(r *reporter) *node {
 			return d.build(values, l.root)
 		}
 		r.partial = true
-		r.add(d.place(at), "", "not valid TOML: %s", err)
+		r.add(d.place(at), l.keyAt(at), "not valid TOML: %s", err)
 		rest, ok := blank(text, l, at)
 		if !ok {
 			return nil
@@ -241,16 +252,9 @@ func lowerFirst(s string) string {
 // blank overwrites with spaces the statement at an offset; of a header also
 // what belongs to it, since that would seem to be another table's.
 func blank(text string, l *layout, at int) (string, bool) {
-	i := sort.Search(len(l.statements), func(i int) bool { return l.statements[i].start > at }) - 1
+	i := l.failed(at)
 	if i < 0 {
 		return "", false
-	}
-	// The library may notice an unfinished statement as late as in the next one.
-	for j := range i {
-		if !l.statements[j].complete {
-			i = j
-			break
-		}
 	}
 	st := l.statements[i]
 	end := st.end

@@ -250,10 +250,7 @@ func (ld *loader) checkAfter(pools map[string]*Pool) {
 			if pools[other] != nil || ld.r.partial {
 				continue
 			}
-			at := n
-			if i < len(n.list) {
-				at = n.list[i]
-			}
+			at := n.element(i, len(pools[name].After))
 			if near := signals.Nearest(other, names); near != "" {
 				ld.r.at(at, "found the unknown pool %s; did you mean %s?", tomlString(other), tomlString(near))
 			} else {

@@ -70,15 +70,17 @@ func tCommand() typ[[]string] {
 	return t
 }
 
-// checkTemplates reports the first text whose ${...} cannot be read.
+// checkTemplates reports texts whose ${...} cannot be read, each at its own
+// place where n is the list of them.
 func checkTemplates(n *node, texts []string, r *reporter) bool {
-	for _, text := range texts {
+	good := true
+	for i, text := range texts {
 		if _, err := parseTemplate(text); err != nil {
-			r.at(n, "%v", err)
-			return false
+			r.at(n.element(i, len(texts)), "%v", err)
+			good = false
 		}
 	}
-	return true
+	return good
 }
 
 func tDirectory() typ[string] {

@@ -11,11 +11,7 @@ import (
 func (ld *loader) checkSubstitutions(d *draft) {
 	if n := d.given["command"]; n != nil {
 		for i, word := range d.Command {
-			at := n
-			if len(n.list) == len(d.Command) {
-				at = n.list[i]
-			}
-			ld.checkNames(d, at, word, "")
+			ld.checkNames(d, n.element(i, len(d.Command)), word, "")
 		}
 	}
 	if n := d.given["directory"]; n != nil {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -155,16 +156,19 @@ func tWait() typ[wait] {
 		}
 		return tomlString(signals.FormatDuration(w.d))
 	}
-	d := tDuration(0)
 	t.read = func(n *node, r *reporter) (wait, bool) {
-		if n.kind == kindString && n.text == signals.Forever {
-			return wait{forever: true}, true
-		}
 		if n.kind != kindString {
 			return t.wrong(n, r)
 		}
-		v, ok := d.read(n, r)
-		return wait{d: v}, ok
+		if n.text == signals.Forever {
+			return wait{forever: true}, true
+		}
+		d, err := signals.ParseDuration(n.text)
+		if err != nil {
+			r.at(n, "%v, or %q", err, signals.Forever)
+			return wait{}, false
+		}
+		return wait{d: d}, true
 	}
 	return t
 }
@@ -284,7 +288,12 @@ func tSequence() typ[signals.Sequence] {
 		}
 		seq, err := signals.ParseSequence(steps)
 		if err != nil {
-			r.at(n, "%v", err)
+			at := n
+			var step *signals.StepError
+			if errors.As(err, &step) && step.Step < len(n.list) {
+				at, err = n.list[step.Step], step.Err
+			}
+			r.at(at, "%v", err)
 			return nil, false
 		}
 		return seq, true

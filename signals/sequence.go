@@ -30,9 +30,21 @@ const Forever = "forever"
 
 const stepHelp = `allowed: steps such as "TERM 10s", the last of them "KILL" or one that waits "forever"`
 
+// StepError is what is wrong with one step of a sequence.
+type StepError struct {
+	Step int // from 0
+	Err  error
+}
+
+// Error counts steps from 1, as people do.
+func (e *StepError) Error() string { return fmt.Sprintf("step %d: %v", e.Step+1, e.Err) }
+
+// Unwrap gives the error without its step.
+func (e *StepError) Unwrap() error { return e.Err }
+
 // ParseSequence reads steps of the form "SIGNAL DURATION". The last one is
 // "KILL" alone or waits "forever", and neither stands anywhere else. The error
-// names the step.
+// is a *StepError if it is one step's.
 func ParseSequence(steps []string) (Sequence, error) {
 	if len(steps) == 0 {
 		return nil, fmt.Errorf("there are no steps; %s", stepHelp)
@@ -44,7 +56,7 @@ func ParseSequence(steps []string) (Sequence, error) {
 	for i, text := range steps {
 		step, err := parseStep(text, i == len(steps)-1)
 		if err != nil {
-			return nil, fmt.Errorf("step %d: %w", i+1, err)
+			return nil, &StepError{Step: i, Err: err}
 		}
 		seq[i] = step
 	}
