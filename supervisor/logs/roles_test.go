@@ -43,3 +43,5 @@ func goroutines() int {
 	}
 	return n
 }
+
+func inode(fi os.FileInfo) uint64 { return fi.Sys().(*syscall.Stat_t).Ino }

@@ -46,22 +46,23 @@ func (d *device) rotate(f *logFile) error {
 // far end, so that whatever stops it in the middle leaves a free number and loses
 // nothing; the next rotation fills the gap.
 func shift(dir int, name string, keep int) error {
+	for i := keep + 1; taken(dir, rotatedName(name, i)); i++ { // keep was larger once
+		if err := discardRotated(dir, rotatedName(name, i)); err != nil {
+			return err
+		}
+	}
 	free := 1
 	for free <= keep && taken(dir, rotatedName(name, free)) {
 		free++
 	}
-	for i := max(free, keep); i > keep-1 && i > 0; i++ { // keep was larger once, or is reached
-		if !taken(dir, rotatedName(name, i)) && i > keep {
-			break
+	if free > keep && keep > 0 {
+		free = keep
+		if err := discardRotated(dir, rotatedName(name, keep)); err != nil {
+			return err
 		}
-		if i > keep || free > keep {
-			if err := discardRotated(dir, rotatedName(name, i)); err != nil {
-				return err
-			}
-			hook("shift")
-		}
+		hook("shift")
 	}
-	for i := min(free, keep); i > 1; i-- {
+	for i := free; i > 1; i-- {
 		if err := renameRotated(dir, rotatedName(name, i-1), rotatedName(name, i)); err != nil {
 			return err
 		}
