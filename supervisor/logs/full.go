@@ -67,7 +67,6 @@ func (d *device) relieve(s *source, n int) {
 		for n > keep && d.dropSome(s) {
 			n = s.waiting()
 		}
-		s.noteLost()
 		if first && s.lost > 0 {
 			d.m.opt.Notify(f.notice(Notice{Kind: Dropped, Run: s.run.id, Err: fmt.Errorf("cannot write %s: %w; lines are dropped until it can be written", f.path(), f.trouble)}))
 		}
@@ -101,6 +100,7 @@ func (d *device) lose(s *source, data []byte) {
 	n := d.consume(s.fd, len(data))
 	s.lost += int64(n)
 	s.dropped.Add(int64(n))
+	s.noteLost()
 }
 
 func (s *source) noteLost() { s.note.setLost(s.lost, s.lostLines, s.dropped.Load(), s.midDrop) }
@@ -135,6 +135,7 @@ func (d *device) takeBack(s *source) {
 	f.idx.cut(back)
 	f.size = back
 	s.midDrop = true
+	s.noteLost()
 }
 
 // tellLost leaves a line that says how much was dropped. It comes before the
@@ -158,7 +159,6 @@ func (d *device) tellLost(s *source) error {
 			s.midDrop = false
 		}
 		d.lose(s, data)
-		s.noteLost()
 	}
 	why := "it could not be written"
 	if f.trouble != nil {

@@ -34,10 +34,6 @@ func TestMain(m *testing.M) {
 		playManager()
 	case "idle":
 		playIdle()
-	case "full":
-		playFull()
-	case "hang":
-		playHang()
 	}
 }
 
