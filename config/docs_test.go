@@ -15,7 +15,7 @@ type documented struct {
 }
 
 var (
-	docHeading = regexp.MustCompile("^#{2,3} \\[+([a-z.A-Z]+)\\]+( ●)?$")
+	docHeading = regexp.MustCompile(`^#{2,3} \[+([a-z.A-Z]+)\]+( ●)?$`)
 	docRow     = regexp.MustCompile("^\\| `([a-z_]+)`( ●)? \\| (.*?) \\| (.*) \\|$")
 )
 

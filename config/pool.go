@@ -170,8 +170,10 @@ func (d *draft) sources(own, defaults *node) map[string]string {
 
 // partName is how an entry of a table is shown, however it was written.
 func (d *draft) partName(key, name string) string {
-	if sig, err := signals.Parse(name); key == "forward" && err == nil {
-		name = signals.Name(sig)
+	if key == "forward" {
+		if sig, err := signals.Parse(name); err == nil {
+			name = signals.Name(sig)
+		}
 	}
 	return tomlKey(name)
 }
