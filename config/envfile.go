@@ -10,7 +10,6 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -137,7 +136,8 @@ func withRights(acct *Account, read func() ([]byte, error)) ([]byte, error) {
 // dumpableMu keeps two threads from putting back each other's mark.
 var dumpableMu sync.Mutex
 
-// takeRights changes this thread's groups and file system ids. Each change also
+// takeRights changes this thread's groups and file system ids, for which x/sys
+// makes the bare calls. Each change also
 // marks the process as one that must not be dumped or traced (prctl(2)), which
 // is put back: it is not what is wanted here.
 func takeRights(acct *Account) error {
@@ -147,11 +147,7 @@ func takeRights(acct *Account) error {
 	if err == nil && dumpable == 1 {
 		defer unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
 	}
-	groups := make([]uint32, len(acct.Groups)+1) // one more, so that there is a first
-	for i, g := range acct.Groups {
-		groups[i] = uint32(g)
-	}
-	if err := setGroups(groups[:len(acct.Groups)]); err != nil {
+	if err := unix.Setgroups(acct.Groups); err != nil {
 		return err
 	}
 	// setfsuid(2) answers with the previous id, so only asking again tells.
@@ -231,13 +227,4 @@ func unquoteEnv(s string) (string, error) {
 		}
 	}
 	return "", errors.New("a quote is not closed")
-}
-
-// setGroups is setgroups(2) for this thread alone.
-func setGroups(groups []uint32) error {
-	_, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(groups)), uintptr(unsafe.Pointer(unsafe.SliceData(groups))), 0)
-	if errno != 0 {
-		return errno
-	}
-	return nil
 }

@@ -130,3 +130,28 @@ func must(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+// TestLoadTrusts: Load checks the file itself and each include.
+func TestLoadTrusts(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs to be root to give files away")
+	}
+	dir := t.TempDir()
+	write(t, dir, map[string]string{
+		"superd.toml": "[superd]\ninclude = [\"*.d/*.toml\"]\n",
+		"a.d/x.toml":  "[pool.x]\ncommand = \"x\"\nuser = \"root\"\n",
+	})
+	file, sub := filepath.Join(dir, "superd.toml"), filepath.Join(dir, "a.d")
+	refused := func(want string) {
+		t.Helper()
+		_, err := Load(file, Options{})
+		if got := strings.ReplaceAll(errorText(err), dir, "DIR"); got != want {
+			t.Errorf("%s\nwant %s", got, want)
+		}
+	}
+	refused("")
+	must(t, os.Chown(sub, 12345, 0))
+	refused(`DIR/superd.toml:2:12: superd.include: found "*.d/*.toml", but cannot read DIR/a.d/x.toml: DIR/a.d belongs to uid 12345; needed: root; type: chown 0 DIR/a.d`)
+	must(t, os.Chmod(file, 0o666))
+	refused("DIR/superd.toml: cannot read it: it may be written by others (mode 0666); needed: by root alone; type: chmod go-w DIR/superd.toml")
+}
