@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"regexp"
@@ -39,8 +38,12 @@ const templateHelp = "allowed: ${pool}, ${index}, ${alt}, sums and products of t
 
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
+// looksMeant is what in braces is taken for a substitution, be it a wrong one: a
+// name, a sum, or something else about the index. Anything else is somebody else's text.
+var looksMeant = regexp.MustCompile(`^([A-Za-z0-9_+* ]*|(index|alt)\b.*)$`)
+
 // parseTemplate takes a text apart. "$$" is a dollar, and a dollar before
-// anything but "{" stands for itself.
+// anything that cannot be meant as a substitution stands for itself.
 func parseTemplate(s string) (template, error) {
 	var t template
 	var text strings.Builder
@@ -61,8 +64,9 @@ func parseTemplate(s string) (template, error) {
 			s = s[1:]
 		case strings.HasPrefix(s, "{"):
 			inside, after, closed := strings.Cut(s[1:], "}")
-			if !closed {
-				return nil, errors.New(`found "${" without "}"; ` + templateHelp + `, and "$${" for the two characters themselves`)
+			if !closed || !looksMeant.MatchString(inside) {
+				text.WriteByte('$') // a shell's ${NAME:-default} and its like
+				continue
 			}
 			p, err := parseSubstitution(inside)
 			if err != nil {
