@@ -19,6 +19,8 @@ type packer struct {
 	mu   sync.Mutex
 	jobs []packJob
 	busy bool
+	stop bool
+	gone sync.WaitGroup
 }
 
 // packJob is all rotated files of one log.
@@ -43,6 +45,10 @@ func (p *packer) queue(f *logFile) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.stop {
+		unix.Close(dir)
+		return
+	}
 	for _, j := range p.jobs {
 		if j.name == f.name && sameFile(j.dir, dir) {
 			unix.Close(dir)
@@ -52,8 +58,35 @@ func (p *packer) queue(f *logFile) {
 	p.jobs = append(p.jobs, packJob{dir, f.name, f.keys.Keep})
 	if !p.busy {
 		p.busy = true
-		go p.run()
+		p.gone.Go(p.run)
 	}
+}
+
+// quit gives up what is not compressed yet and waits until nothing is at work.
+func (p *packer) quit() {
+	p.mu.Lock()
+	p.stop = true
+	p.mu.Unlock()
+	p.gone.Wait()
+}
+
+func (p *packer) stopped() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stop
+}
+
+// untilStopped ends a copy that quit waits for.
+type untilStopped struct {
+	p *packer
+	r io.Reader
+}
+
+func (u untilStopped) Read(b []byte) (int, error) {
+	if u.p.stopped() {
+		return 0, errors.New("superd ends")
+	}
+	return u.r.Read(b)
 }
 
 func sameFile(a, b int) bool {
@@ -72,7 +105,7 @@ func (p *packer) run() {
 		j := p.jobs[0]
 		p.jobs = p.jobs[1:]
 		p.mu.Unlock()
-		for i := j.keep; i >= 1; i-- {
+		for i := j.keep; i >= 1 && !p.stopped(); i-- {
 			if err := p.pack(j, rotatedName(j.name, i)); err != nil && !errors.Is(err, os.ErrNotExist) {
 				break // no room, most likely: the file stays as it is, the next rotation tries again
 			}
@@ -105,7 +138,7 @@ func (p *packer) pack(j packJob, name string) error {
 		return err
 	}
 	dst := os.NewFile(uintptr(fd), tmp)
-	err = squeeze(dst, src, &st)
+	err = squeeze(dst, untilStopped{p, src}, &st)
 	ino := uint64(0)
 	if err == nil {
 		var packed unix.Stat_t
@@ -126,7 +159,7 @@ func (p *packer) pack(j packJob, name string) error {
 }
 
 // squeeze writes src compressed to dst, safe on the disk, with src's time and group.
-func squeeze(dst, src *os.File, st *unix.Stat_t) error {
+func squeeze(dst *os.File, src io.Reader, st *unix.Stat_t) error {
 	z := gzip.NewWriter(dst)
 	z.ModTime = time.Unix(st.Mtim.Unix())
 	if _, err := io.Copy(z, src); err != nil {

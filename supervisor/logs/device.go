@@ -25,6 +25,8 @@ type device struct {
 	m  *Manager
 	id uint64 // st_dev
 
+	wasteID uint32 // low bits of the held waste pipe's inode; 0: nobody holds it
+
 	now     time.Time
 	sources map[int32]*source // by FIFO descriptor
 	files   map[string]*logFile
@@ -64,6 +66,7 @@ func newDevice(m *Manager, id uint64) (*device, error) {
 
 func (d *device) loop() {
 	defer close(d.ended)
+	d.keepWaste()
 	for d.take() {
 		timeout := d.timeout()
 		for _, ev := range d.wait(timeout) {
@@ -83,6 +86,7 @@ func (d *device) loop() {
 	for _, dir := range d.folders {
 		dir.close()
 	}
+	d.packer.quit()
 	d.poller.release()
 	d.pump.release()
 }
@@ -268,6 +272,7 @@ func (d *device) finish(s *source) {
 	d.unwatch(s.fd)
 	d.m.remove(s)
 	f.leave(s)
+	d.callHeld(f)
 	if len(f.sources) == 0 {
 		d.drop(f)
 	}
@@ -367,7 +372,7 @@ func (d *device) spliceBatch(s *source, limit int) (int, error) {
 		}
 		return 0, err
 	}
-	s.note.begin(d.id, f.ino, f.size, int64(n))
+	s.note.begin(d.id, d.wasteID, f.ino, f.size, int64(n))
 	hook("writing")
 	wrote := 0
 	for wrote < n {
@@ -421,7 +426,7 @@ func (d *device) copyBatch(s *source, limit, room int) (int, error) {
 		}
 		data = data[:end]
 	}
-	s.note.begin(d.id, f.ino, f.size, int64(len(data)))
+	s.note.begin(d.id, d.wasteID, f.ino, f.size, int64(len(data)))
 	hook("writing")
 	wrote, err := f.append(data)
 	d.taken(s, wrote)
@@ -434,11 +439,13 @@ func (d *device) taken(s *source, wrote int) {
 		hook("spliced")
 		s.note.written(int64(wrote))
 		hook("written")
-		d.consume(s.fd, wrote)
-		hook("consumed")
+		d.consume(s.fd, wrote, func() {
+			hook("consumed")
+			s.note.finish()
+			hook("finished")
+		})
 	}
 	s.note.finish()
-	hook("finished")
 }
 
 // hook is called at the instants at which a test wants to be killed.

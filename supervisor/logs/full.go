@@ -50,11 +50,11 @@ func (d *device) recovered(f *logFile) {
 func (d *device) relieve(s *source, n int) {
 	f := s.file
 	d.waits[f] = true
-	if f.keys.BlockOnFull || s.found && n < s.capacity {
+	over := s.run.ended && d.now.Sub(s.run.endedAt) > patience && d.now.Sub(f.since) > patience
+	if f.keys.BlockOnFull || s.found && n < s.capacity && !over {
 		return // what is not settled yet is not touched as long as the worker can go on
 	}
 	s.found = false
-	over := s.run.ended && d.now.Sub(s.run.endedAt) > patience && d.now.Sub(f.since) > patience
 	if n > s.capacity/2 || over {
 		first := s.lost == 0
 		if !s.midDrop {
@@ -97,7 +97,7 @@ func (d *device) dropSome(s *source) bool {
 // lose takes bytes out of the FIFO that go nowhere.
 func (d *device) lose(s *source, data []byte) {
 	s.lostLines += int64(bytes.Count(data, []byte{'\n'}))
-	n := d.consume(s.fd, len(data))
+	n := d.consume(s.fd, len(data), nil)
 	s.lost += int64(n)
 	s.dropped.Add(int64(n))
 	s.noteLost()

@@ -290,14 +290,19 @@ func playManager() {
 	}
 	left := len(j.Runs)
 	drained := make(chan struct{}, left)
-	m, err := New(Options{RuntimeDir: filepath.Join(j.Dir, "run"), LogDir: filepath.Join(j.Dir, "log"), Notify: func(n Notice) {
+	opt := Options{RuntimeDir: filepath.Join(j.Dir, "run"), LogDir: filepath.Join(j.Dir, "log"), Notify: func(n Notice) {
 		switch {
 		case n.Kind == Drained:
 			drained <- struct{}{}
 		case n.Err != nil:
 			fmt.Fprintln(os.Stderr, n.Kind, n.Err)
 		}
-	}})
+	}}
+	if _, err := held("waste"); err == nil {
+		opt.Hold = func(string, *os.File) error { return errors.New("it is held already") }
+		opt.Fetch = func(string) (*os.File, error) { return held("waste") }
+	}
+	m, err := New(opt)
 	if err != nil {
 		panic(err)
 	}

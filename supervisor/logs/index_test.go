@@ -135,7 +135,7 @@ func FuzzNotes(f *testing.F) {
 	must(f, err)
 	n, err := t.alloc("run1", streamOut)
 	must(f, err)
-	n.begin(1, 2, 3, 4)
+	n.begin(1, 0, 2, 3, 4)
 	t.close()
 	good, err := os.ReadFile(filepath.Join(dir, "000"))
 	must(f, err)
@@ -177,7 +177,7 @@ func TestManyNotes(t *testing.T) {
 	for run := range runs {
 		n, err := table.alloc(run, streamOut)
 		must(t, err)
-		n.begin(1, 2, 3, 4)
+		n.begin(1, 0, 2, 3, 4)
 	}
 	table.close()
 	table, err = openNotes(dir)

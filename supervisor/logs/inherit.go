@@ -111,7 +111,7 @@ func (h *inherit) serve(s *source) {
 	} else {
 		s.bytes.Add(int64(end))
 	}
-	h.consume(s.fd, end)
+	h.consume(s.fd, end, nil)
 	h.enqueue(s)
 }
 

@@ -187,7 +187,9 @@ func TestKilledAt(t *testing.T) {
 	for _, point := range []string{"writing", "spliced", "written", "consumed", "finished"} {
 		t.Run(point, func(t *testing.T) {
 			o := newOutlive(t)
+			t.Parallel()
 			o.worker("run1", spec("mailers", 0), "LOGS_LINES=3000", "LOGS_BUFFER=4096")
+			killed := 0
 			for i := range 3 {
 				m := o.manager(false, "LOGS_KILL="+point, "LOGS_KILL_AFTER="+strconv.Itoa(i))
 				state := make(chan error, 1)
@@ -197,12 +199,47 @@ func TestKilledAt(t *testing.T) {
 					if err == nil || !strings.Contains(err.Error(), "killed") {
 						t.Fatalf("superd ended with %v", err)
 					}
+					killed++
 				case <-time.After(300 * time.Millisecond): // there were not that many batches
 					m.Process.Kill()
 					<-state
 				}
 			}
+			if killed == 0 {
+				t.Error("superd was never killed at that point")
+			}
 			checkLines(t, func() []byte { o.finish(); return []byte(o.l.read("mailers/0.log")) }(), map[string]int{"run1": 3000})
 		})
+	}
+}
+
+// TestKilledEqualLines: a worker prints the same line again and again, and superd
+// is killed around each. With the waste pipe held by the keeper it is known which
+// of the equal lines is in the log.
+func TestKilledEqualLines(t *testing.T) {
+	o := newOutlive(t)
+	p, err := o.l.m.Prepare("run1", spec("mailers", 0), os.Getuid(), os.Getgid())
+	must(t, err)
+	waste, err := newWaste()
+	must(t, err)
+	o.job.Runs["run1"] = spec("mailers", 0)
+	o.job.Held = []string{"run1.out", "waste"}
+	o.files = []*os.File{p.Read["run1.out"], os.NewFile(uintptr(waste), "waste")}
+	write(t, p.Stdout, "tick\n")
+	lines := 1
+	for range 4 {
+		for _, point := range []string{"writing", "spliced", "written", "consumed", "finished"} {
+			m := o.manager(false, "LOGS_KILL="+point)
+			if err := m.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
+				t.Fatalf("superd ended with %v", err)
+			}
+			write(t, p.Stdout, "tick\n")
+			lines++
+		}
+	}
+	p.Stdout.Close()
+	o.finish()
+	if got := o.l.read("mailers/0.log"); got != strings.Repeat("tick\n", lines) {
+		t.Errorf("%d lines are in the log, %d were printed", strings.Count(got, "\n"), lines)
 	}
 }

@@ -32,8 +32,10 @@ type Options struct {
 	Notify func(Notice)
 
 	// Hold and Fetch keep a descriptor where it outlives superd, and get it
-	// back: the keeper. nil: a batch caught by a kill is recognised by its bytes,
-	// which cannot tell a line from its equal.
+	// back: the keeper. They are called from a goroutine of the logs, once for
+	// each device, with names that begin with "logs.". nil, or failing: a batch
+	// caught by a kill is recognised by its bytes, which cannot tell a line from
+	// an equal one that was printed in that very moment.
 	Hold  func(name string, f *os.File) error
 	Fetch func(name string) (*os.File, error)
 }
@@ -64,6 +66,7 @@ const (
 	Stalled NoticeKind = "log.stalled"
 	// Drained: the run's last byte is where it belongs, its FIFOs are gone and
 	// what the keeper holds for it may go. Comes once for each run after Ended.
+	// Bytes: what was moved in all.
 	Drained NoticeKind = "drained"
 )
 
@@ -296,7 +299,10 @@ func (m *Manager) Recover(id string, spec Spec, held func(name string) (*os.File
 	}
 	if len(r.sources) > 0 {
 		if err := m.start(r); err != nil {
-			m.abandon(r)
+			for _, s := range r.sources {
+				m.pipes.Add(-int64(s.capacity))
+				s.close() // FIFO and note stay: it may be tried again
+			}
 			return err
 		}
 		m.runs[id] = r
@@ -331,7 +337,11 @@ func (m *Manager) drained(r *run) {
 	m.mu.Lock()
 	delete(m.runs, r.id)
 	m.mu.Unlock()
-	m.opt.Notify(Notice{Kind: Drained, Run: r.id, Pool: r.spec.Pool, Worker: r.spec.Worker})
+	n := Notice{Kind: Drained, Run: r.id, Pool: r.spec.Pool, Worker: r.spec.Worker}
+	for _, s := range r.sources {
+		n.Bytes += s.bytes.Load()
+	}
+	m.opt.Notify(n)
 }
 
 // abandon gives up a run that no sink has seen: its FIFOs and notes go.

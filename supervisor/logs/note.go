@@ -36,6 +36,7 @@ const (
 	phaseIdle    = 0
 	phaseWriting = 1 // nothing is taken from the FIFO yet; the file's growth since start is what it holds too
 	phaseWritten = 2 // length bytes are in the file and perhaps still in the FIFO
+	phaseDouble  = 3 // length bytes are in the file and in the FIFO: found at recovery
 )
 
 // note is one slot. It is written by one goroutine; phase is stored last when a
@@ -46,7 +47,8 @@ type note struct {
 	stream uint8
 	size   uint8 // length of run
 	flags  uint8
-	_      [5]byte
+	_      uint8
+	waste  uint32 // pump's waste pipe, by which the next superd sees phaseWritten's outcome; 0: it cannot
 	run    [32]byte
 	dev    uint64 // st_dev of the log files
 	ino    uint64 // the file of the batch
@@ -64,10 +66,11 @@ type note struct {
 const flagMidDrop = 1
 
 // begin notes that n bytes are to be written at start of file ino.
-func (n *note) begin(dev, ino uint64, start, length int64) {
+func (n *note) begin(dev uint64, waste uint32, ino uint64, start, length int64) {
 	if n == nil {
 		return
 	}
+	n.waste = waste
 	n.dev, n.ino, n.start, n.length = dev, ino, uint64(start), uint64(length)
 	atomic.StoreUint32(&n.phase, phaseWriting)
 }
@@ -81,7 +84,7 @@ func (n *note) written(length int64) {
 	atomic.StoreUint32(&n.phase, phaseWritten)
 }
 
-// finish notes that they have left the FIFO.
+// finish notes that they have left the FIFO. Called again it does nothing.
 func (n *note) finish() {
 	if n == nil {
 		return
@@ -119,7 +122,7 @@ func (s *source) recall() {
 
 // valid tells whether a slot read from a file can be a note.
 func (n *note) valid() bool {
-	return n.state == noteUsed && n.phase <= phaseWritten && n.size >= 1 && int(n.size) <= len(n.run) &&
+	return n.state == noteUsed && n.phase <= phaseDouble && n.size >= 1 && int(n.size) <= len(n.run) &&
 		(n.stream == streamOut || n.stream == streamErr) && validRun.Match(n.run[:n.size])
 }
 
@@ -296,15 +299,36 @@ func (t *noteTable) settle(dev, ino uint64, size int64) *note {
 			continue
 		}
 		if n.ino == ino && n.phase == phaseWriting {
-			n.written(n.grown(size))
+			n.double(n.grown(size))
 		}
-		switch {
-		case n.ino == ino && n.phase == phaseWritten && int64(n.start+n.length) == size,
-			n.endIno == ino && n.phase != phaseWritten && int64(n.end) == size:
+		if n.phase == phaseIdle && n.endIno == ino && int64(n.end) == size ||
+			n.phase > phaseWriting && n.ino == ino && int64(n.start+n.length) == size {
 			last = n
 		}
 	}
 	return last
+}
+
+// judge is told, before anything is read, what an earlier superd left in the
+// waste pipe: whether the batch that was in flight had left its FIFO.
+func (t *noteTable) judge(dev uint64, waste uint32, left bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, n := range t.old {
+		switch {
+		case n.state != noteUsed || n.dev != dev || n.waste != waste || n.phase != phaseWritten:
+		case left:
+			n.finish()
+		default:
+			n.double(int64(n.length))
+		}
+	}
+}
+
+// double notes that length bytes of the batch are in the file and in the FIFO.
+func (n *note) double(length int64) {
+	n.length = uint64(length)
+	atomic.StoreUint32(&n.phase, phaseDouble)
 }
 
 // grown is how much of an interrupted batch a file of that size holds.

@@ -3,13 +3,14 @@ package logs
 import (
 	"bytes"
 	"fmt"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
 
 // settle finishes the batch that was in flight when superd was killed: bytes
-// that are in the file already leave the FIFO. The note says which they are;
-// whether they are still in the FIFO is seen by comparing.
+// that are in the file already leave the FIFO. The note says which they are, and
+// the waste pipe whether they have left it.
 func (d *device) settle(s *source) error {
 	if !s.found {
 		return nil
@@ -32,40 +33,87 @@ func (d *device) settle(s *source) error {
 	return nil
 }
 
-// settleBatch compares and drops. The note's phase stays until it is done, so
-// that being killed in the middle of it changes nothing.
+// keepWaste has the keeper hold the waste pipe, and looks at what an earlier superd
+// left in it. Without a keeper to ask, recovery compares bytes.
+func (d *device) keepWaste() {
+	if d.m.opt.Hold == nil || d.m.opt.Fetch == nil {
+		return
+	}
+	name := fmt.Sprintf("logs.waste.%x", d.id)
+	if f, err := d.m.opt.Fetch(name); err == nil {
+		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		f.Close()
+		if err == nil {
+			unix.Close(d.waste)
+			d.waste = fd
+			d.wasteID = pipeID(fd)
+			left, _ := unix.IoctlGetInt(fd, unix.TIOCINQ)
+			d.m.notes.judge(d.id, d.wasteID, left > 0)
+			d.discard(fd, left)
+			d.size = min(d.size, widen(fd))
+			return
+		}
+	}
+	fd, err := unix.FcntlInt(uintptr(d.waste), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
+	if d.m.opt.Hold(name, f) == nil {
+		d.wasteID = pipeID(fd)
+	}
+}
+
+// pipeID tells pipes apart; never 0 for one that is there.
+func pipeID(fd int) uint32 {
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil {
+		return 0
+	}
+	return uint32(st.Ino) | 1<<31
+}
+
+// settleBatch takes the batch out of the FIFO if it is there. The note's phase
+// stays until it is done, so that being killed in the middle of it changes nothing.
 func (d *device) settleBatch(s *source, n *note) error {
 	fd, size, err := d.batchFile(s.file, n.ino)
-	if err != nil || fd < 0 {
-		n.length = 0 // the file was taken away: what is in the FIFO is written again
+	if err != nil {
 		return err
 	}
-	if fd != s.file.fd {
+	if fd >= 0 && fd != s.file.fd {
 		defer unix.Close(fd)
 	}
 	if n.phase == phaseWriting {
-		n.written(n.grown(size))
+		if fd < 0 { // the file was taken away: what is in the FIFO is written again
+			size = 0
+		}
+		n.double(n.grown(size))
 	}
 	length := int(n.length)
-	if length == 0 || s.waiting() < length {
-		return nil // nothing was written, or it has left the FIFO
+	switch {
+	case length == 0 || s.waiting() < length: // nothing was written, or it has left the FIFO
+	case n.phase == phaseDouble || fd >= 0 && d.headIs(s, fd, int64(n.start), length):
+		d.taken(s, length)
 	}
+	return nil
+}
+
+// headIs tells whether the FIFO begins with the bytes that are at off in the file.
+// Only where the keeper died with superd must they be compared: equal lines that
+// came later cannot be told from these.
+func (d *device) headIs(s *source, fd int, off int64, length int) bool {
 	data := make([]byte, length)
-	if k, err := unix.Pread(fd, data, int64(n.start)); err != nil || k < length {
-		return nil // cut from outside: nothing to compare with
+	if k, err := unix.Pread(fd, data, off); err != nil || k < length {
+		return false // cut from outside: nothing to compare with
 	}
 	k, err := d.look(s.fd, length)
 	if err != nil {
-		return nil
+		return false
 	}
 	same := k == length && d.sameHead(data)
-	if left := k; left > 0 {
-		d.discard(d.scratch[0], left)
-	}
-	if same {
-		d.consume(s.fd, length)
-	}
-	return nil
+	d.discard(d.scratch[0], k) // what sameHead did not read
+	return same
 }
 
 // sameHead reads scratch and compares.

@@ -1,6 +1,8 @@
 package logs
 
 import (
+	"fmt"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -51,12 +53,14 @@ func (s *source) waiting() int {
 // scratch is locked while a disk takes its time, never a worker's FIFO. What was
 // written is then taken out of the FIFO by one splice into waste: between pipes
 // the kernel moves buffers without looking at signals in between, so that SIGKILL
-// finds either all of a batch in the FIFO or nothing of it.
+// finds either all of a batch in the FIFO or nothing of it. Whoever finds a batch
+// in waste knows that it has left the FIFO; so the keeper holds that pipe as well.
 type pump struct {
-	scratch, waste [2]int
-	null           int
-	size           int    // bytes that scratch and waste can take
-	buf            []byte // for looking at bytes; made when first needed
+	scratch [2]int
+	waste   int // both ends in one description
+	null    int
+	size    int    // bytes that scratch and waste can take
+	buf     []byte // for looking at bytes; made when first needed
 }
 
 const (
@@ -65,33 +69,44 @@ const (
 )
 
 func (p *pump) init() error {
-	p.scratch, p.waste, p.null = [2]int{-1, -1}, [2]int{-1, -1}, -1
-	if err := unix.Pipe2(p.scratch[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
-		return err
+	p.scratch, p.waste, p.null = [2]int{-1, -1}, -1, -1
+	err := unix.Pipe2(p.scratch[:], unix.O_CLOEXEC|unix.O_NONBLOCK)
+	if err == nil {
+		p.waste, err = newWaste()
 	}
-	if err := unix.Pipe2(p.waste[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+	if err == nil {
+		p.null, err = unix.Open(os.DevNull, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	}
+	if err != nil {
 		p.release()
 		return err
 	}
-	p.size = pipeDefault
-	for _, fd := range []int{p.scratch[1], p.waste[1]} {
-		n, err := unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, pipeLarge)
-		if err != nil {
-			n, _ = unix.FcntlInt(uintptr(fd), unix.F_GETPIPE_SZ, 0)
-		}
-		if fd == p.scratch[1] || n < p.size {
-			p.size = n
-		}
+	p.size = min(widen(p.scratch[1]), widen(p.waste))
+	return nil
+}
+
+// newWaste makes a pipe that is one descriptor, so that one can be held for it.
+func newWaste() (int, error) {
+	var ends [2]int
+	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC); err != nil {
+		return -1, err
 	}
-	var err error
-	if p.null, err = unix.Open("/dev/null", unix.O_WRONLY|unix.O_CLOEXEC, 0); err != nil {
-		p.release()
+	defer unix.Close(ends[0])
+	defer unix.Close(ends[1])
+	return unix.Open(fmt.Sprintf("/proc/self/fd/%d", ends[0]), unix.O_RDWR|unix.O_CLOEXEC, 0)
+}
+
+// widen makes a pipe as large as it may be and returns its size.
+func widen(fd int) int {
+	n, err := unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, pipeLarge)
+	if err != nil {
+		n, _ = unix.FcntlInt(uintptr(fd), unix.F_GETPIPE_SZ, 0)
 	}
-	return err
+	return n
 }
 
 func (p *pump) release() {
-	for _, fd := range []int{p.scratch[0], p.scratch[1], p.waste[0], p.waste[1], p.null} {
+	for _, fd := range []int{p.scratch[0], p.scratch[1], p.waste, p.null} {
 		if fd >= 0 {
 			unix.Close(fd)
 		}
@@ -153,19 +168,23 @@ func (p *pump) discard(fd, n int) {
 }
 
 // consume takes n bytes out of the FIFO and returns how many there were: fewer
-// only if the worker itself reads its own output.
-func (p *pump) consume(fd, n int) int {
+// only if the worker itself reads its own output. between is called when they are
+// in waste and nowhere else.
+func (p *pump) consume(fd, n int, between func()) int {
 	done := 0
 	for done < n {
-		k, err := unix.Splice(fd, nil, p.waste[1], nil, n-done, nonblock)
+		k, err := unix.Splice(fd, nil, p.waste, nil, n-done, nonblock)
 		if err == unix.EINTR {
 			continue
 		}
 		if err != nil || k == 0 {
 			break
 		}
-		p.discard(p.waste[0], int(k))
 		done += int(k)
 	}
+	if between != nil {
+		between()
+	}
+	p.discard(p.waste, done)
 	return done
 }

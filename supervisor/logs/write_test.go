@@ -449,6 +449,7 @@ func TestUnwritable(t *testing.T) {
 			if strings.HasPrefix(c.name, "foreign") && os.Getuid() != 0 {
 				t.Skip("needs root, to give files to another user")
 			}
+			t.Parallel()
 			l := newLab(t, nil)
 			must(t, os.Mkdir(filepath.Join(l.log(), "a"), 0o750))
 			c.make(t, l.log())
