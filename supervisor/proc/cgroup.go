@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -177,4 +178,35 @@ func RemoveCgroup(dir string) error {
 		return fmt.Errorf("cannot remove cgroup %s: %w", dir, err)
 	}
 	return nil
+}
+
+// SignalCgroup sends sig to everything in the cgroup that can be found in it.
+// What is forked meanwhile may be missed; for KILL there is [KillCgroup].
+func SignalCgroup(dir string, sig syscall.Signal) error {
+	pids, err := CgroupPIDs(dir)
+	if err != nil {
+		return err
+	}
+	pinned := make(map[int]int, len(pids))
+	for _, pid := range pids {
+		if fd, err := OpenPIDFD(pid); err == nil {
+			pinned[pid] = fd
+			defer unix.Close(fd)
+		}
+	}
+	// Those that are still in it are the ones that were pinned.
+	if pids, err = CgroupPIDs(dir); err != nil {
+		return err
+	}
+	var first error
+	for _, pid := range pids {
+		fd, ok := pinned[pid]
+		if !ok {
+			continue
+		}
+		if err := SendSignal(fd, sig); err != nil && err != unix.ESRCH && first == nil {
+			first = err
+		}
+	}
+	return first
 }

@@ -13,16 +13,16 @@ import (
 // Leftover is a process that a run has left behind.
 type Leftover struct {
 	PID   int
-	State byte   // R, S, D, Z, T as in /proc; 0: not known
+	State string // "R", "S", "D", "Z", "T" as in /proc; empty: not known
 	Comm  string // its name as the kernel keeps it
 }
 
 // String is "4711 (ruby, state D)".
 func (l Leftover) String() string {
-	if l.State == 0 {
+	if l.State == "" {
 		return strconv.Itoa(l.PID)
 	}
-	return fmt.Sprintf("%d (%s, state %c)", l.PID, l.Comm, l.State)
+	return fmt.Sprintf("%d (%s, state %s)", l.PID, l.Comm, l.State)
 }
 
 // Describe tells what /proc says about pid now.
@@ -31,7 +31,7 @@ func Describe(pid int) Leftover {
 	if err != nil {
 		return Leftover{PID: pid}
 	}
-	return Leftover{PID: pid, State: st.State, Comm: strings.ToValidUTF8(st.Comm, "?")}
+	return Leftover{PID: pid, State: string(rune(st.State)), Comm: strings.ToValidUTF8(st.Comm, "?")}
 }
 
 // Member is a process of a session, pinned. The PIDFD is whoever's asked for it.
@@ -169,4 +169,14 @@ func isFile(path string, dev, ino uint64) bool {
 	var st unix.Statx_t
 	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_DONT_SYNC, unix.STATX_INO, &st)
 	return err == nil && st.Ino == ino && unix.Mkdev(st.Dev_major, st.Dev_minor) == dev
+}
+
+// Owner is the user whose process pid is.
+func Owner(pid int) (uint32, error) {
+	var st unix.Stat_t
+	path := "/proc/" + strconv.Itoa(pid)
+	if err := unix.Stat(path, &st); err != nil {
+		return 0, &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	return st.Uid, nil
 }

@@ -1,0 +1,570 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/superd/superd/config"
+	"github.com/superd/superd/supervisor/proc"
+	"github.com/superd/superd/supervisor/proc/pack"
+	"golang.org/x/sys/unix"
+)
+
+// Client is superd's side of the connection to the keeper. It is safe for
+// concurrent use. Spawn, Signal, Sweep and Acknowledge only send: requests of one
+// goroutine are done in their order, and what comes of them comes as events. The
+// others wait for the answer.
+//
+// Whoever has a Client must read its events: when nobody does, answers do not
+// come either. Nothing is lost then, since the keeper keeps what it could not
+// send; but it is told only once it can be.
+type Client struct {
+	conn    *net.UnixConn
+	pid     int
+	version int
+	log     func(string)
+	events  chan Event
+	child   int // a pidfd of the keeper, if it is our child; -1
+	closed  chan struct{}
+	close   sync.Once
+
+	write sync.Mutex // also guards out
+	out   pack.Writer
+
+	mu    sync.Mutex
+	last  uint64
+	calls map[uint64]*call
+	err   error
+}
+
+// call is a request whose answer is waited for.
+type call struct {
+	answer chan result
+	runs   []RunState
+	names  []string
+}
+
+type result struct {
+	fd  int // -1: none
+	err error
+}
+
+// patience is how long an answer is waited for where the caller sets no limit:
+// far longer than a keeper that lives ever takes.
+const patience = 10 * time.Second
+
+func newClient(conn *net.UnixConn, log func(string)) *Client {
+	return &Client{
+		conn: conn, log: log, child: -1,
+		events: make(chan Event, 256),
+		closed: make(chan struct{}),
+		calls:  make(map[uint64]*call),
+	}
+}
+
+// PID is the keeper's process ID.
+func (c *Client) PID() int { return c.pid }
+
+// Version is the version of the protocol that both speak.
+func (c *Client) Version() int { return c.version }
+
+// Events are what happens to runs from the connection on; what happened before
+// is told by List. It is closed when the connection is lost, which is when the
+// keeper has died, or by Close; Err says which.
+func (c *Client) Events() <-chan Event { return c.events }
+
+// Err is why the connection is lost, an [ErrLost]; nil while it is there.
+func (c *Client) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// Close hangs up. The keeper and its runs go on.
+func (c *Client) Close() error {
+	c.close.Do(func() { close(c.closed) })
+	c.lost(errors.New("it was closed"))
+	return c.conn.Close()
+}
+
+// Spawn asks for a run to be started, and returns when the request is sent: it
+// waits only while the keeper has more requests than the socket takes, and no
+// longer than ctx. Forked, Started or SpawnFailed follow. A run that was asked
+// for before is not started again; its events are told once more.
+func (c *Client) Spawn(ctx context.Context, s Spawn) error {
+	p, files, err := s.packet()
+	if err != nil {
+		return err
+	}
+	fds, err := duplicate(files)
+	defer func() { closeAll(fds) }()
+	if err != nil {
+		return fmt.Errorf("cannot hand over run %s: %w", s.Run, err)
+	}
+	c.write.Lock()
+	defer c.write.Unlock()
+	c.begin(reqSpawn, 0)
+	p.pack(&c.out)
+	if len(c.out.Buf) > maxPacket {
+		var w pack.Writer
+		p.spec.Pack(&w)
+		if len(w.Buf) > proc.MaxSpec {
+			return fmt.Errorf("cannot hand over run %s: arguments and environment have %d bytes; at most %d are allowed", s.Run, len(w.Buf), proc.MaxSpec)
+		}
+		memory, err := proc.Sealed("superd-spec", w.Buf)
+		if err != nil {
+			return fmt.Errorf("cannot hand over run %s: %w", s.Run, err)
+		}
+		fds = append(fds, memory)
+		p.apart = true
+		c.begin(reqSpawn, 0)
+		p.pack(&c.out)
+	}
+	if err := c.send(ctx, fds); err != nil {
+		return fmt.Errorf("cannot hand over run %s: %w", s.Run, err)
+	}
+	return nil
+}
+
+// packet checks a spawn and puts it into the form in which it travels, with the
+// files that go beside it.
+func (s *Spawn) packet() (*spawnPacket, []*os.File, error) {
+	wrong := func(err error) error { return fmt.Errorf("cannot hand over run %.40q: %w", s.Run, err) }
+	if err := checkRun(s.Run); err != nil {
+		return nil, nil, wrong(err)
+	}
+	scope, err := scopeNumber(s.KillScope)
+	if err != nil {
+		return nil, nil, wrong(err)
+	}
+	p := &spawnPacket{
+		run: s.Run, label: s.Label, scope: scope, cgroup: s.Cgroup, direct: s.Direct,
+		spec: proc.Spec{Path: s.Path, Args: s.Args, Env: s.Env, Dir: s.Dir,
+			Credential: s.Credential, Umask: s.Umask, Limits: proc.Limits(s.Limits)},
+	}
+	var files []*os.File
+	if s.Stdout != nil {
+		p.stdout = outOwn
+		files = append(files, s.Stdout)
+	}
+	switch {
+	case s.Stderr == nil:
+	case s.Stderr == s.Stdout:
+		p.stderr = outSame
+	default:
+		p.stderr = outOwn
+		files = append(files, s.Stderr)
+	}
+	for name, f := range s.Hold {
+		p.hold = append(p.hold, name)
+		files = append(files, f)
+	}
+	if err := p.check(); err != nil {
+		return nil, nil, wrong(err)
+	}
+	return p, files, nil
+}
+
+// Signal asks for sig to be sent to a run: to its main process (ScopeMain and
+// ScopeProcess), its process group, or everything in its cgroup. Number counts
+// the run's signals from 1: one that the keeper has sent before is not sent
+// again. 0 sends in any case. A run that has ended is passed over in silence.
+func (c *Client) Signal(run string, sig syscall.Signal, scope config.Scope, number int) error {
+	to, err := scopeNumber(scope)
+	if err != nil {
+		return fmt.Errorf("cannot signal run %s: %w", run, err)
+	}
+	return c.order(reqSignal, run, func(w *pack.Writer) {
+		w.Uint(uint64(sig))
+		w.Byte(to)
+		w.Int(int64(number))
+	})
+}
+
+// Sweep kills all that the run's kill scope covers, main process included. When
+// it was done before and something has not gone, Stuck tells what.
+func (c *Client) Sweep(run string) error { return c.order(reqSweep, run, nil) }
+
+// Acknowledge says that the end of a run is known: the keeper may forget it, and
+// lets go of the descriptors held under names that begin with the run ID and a
+// dot. A run that lives is not forgotten; Warning says so.
+func (c *Client) Acknowledge(run string) error { return c.order(reqAcknowledge, run, nil) }
+
+// order sends a request about a run that has no answer.
+func (c *Client) order(k kind, run string, body func(*pack.Writer)) error {
+	if err := checkRun(run); err != nil {
+		return err
+	}
+	c.write.Lock()
+	defer c.write.Unlock()
+	c.begin(k, 0)
+	c.out.String(run)
+	if body != nil {
+		body(&c.out)
+	}
+	return c.send(context.Background(), nil)
+}
+
+// Adopt has a run watched and swept whose keeper has died. Its end comes as the
+// event Exited, at once if its process is not there any more. The status is exact
+// where the kernel tells it (Linux 6.15), else unknown.
+func (c *Client) Adopt(a Adopt) error {
+	scope, err := scopeNumber(a.KillScope)
+	if err == nil {
+		err = checkRun(a.Run)
+	}
+	if err == nil {
+		_, err = c.ask(context.Background(), reqAdopt, nil, nil, func(w *pack.Writer) { packAdopt(w, &a, scope) })
+	}
+	if err != nil {
+		return fmt.Errorf("cannot adopt run %.40q: %w", a.Run, err)
+	}
+	return nil
+}
+
+// Hold has the keeper keep a duplicate of f under name, instead of what it had
+// there. f stays the caller's.
+func (c *Client) Hold(name string, f *os.File) error {
+	err := checkName(name)
+	if err == nil {
+		_, err = c.ask(context.Background(), reqHold, []*os.File{f}, nil, func(w *pack.Writer) { w.String(name) })
+	}
+	if err != nil {
+		return fmt.Errorf("cannot have %.60q held: %w", name, err)
+	}
+	return nil
+}
+
+// Release has the keeper close what it holds under name; what it does not hold
+// is no error.
+func (c *Client) Release(name string) error {
+	err := checkName(name)
+	if err == nil {
+		_, err = c.ask(context.Background(), reqRelease, nil, nil, func(w *pack.Writer) { w.String(name) })
+	}
+	if err != nil {
+		return fmt.Errorf("cannot have %.60q released: %w", name, err)
+	}
+	return nil
+}
+
+// Fetch gives a duplicate of what the keeper holds under name; [ErrNotHeld].
+func (c *Client) Fetch(name string) (*os.File, error) {
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
+	r, err := c.ask(context.Background(), reqFetch, nil, nil, func(w *pack.Writer) { w.String(name) })
+	if err != nil {
+		return nil, fmt.Errorf("cannot fetch %s: %w", name, err)
+	}
+	if r.fd < 0 {
+		return nil, fmt.Errorf("cannot fetch %s: no descriptor came with the answer", name)
+	}
+	return os.NewFile(uintptr(r.fd), name), nil
+}
+
+// List tells all runs that were not acknowledged, and the names of the held
+// descriptors, both in no order. Events of the same runs may come before or after.
+func (c *Client) List(ctx context.Context) ([]RunState, []string, error) {
+	call := &call{answer: make(chan result, 1)}
+	if _, err := c.ask(ctx, reqList, nil, call, nil); err != nil {
+		return nil, nil, fmt.Errorf("cannot list runs: %w", err)
+	}
+	return call.runs, call.names, nil
+}
+
+// End has the keeper end, and waits until it has. [ErrLive]: it still has runs
+// that live, and goes on.
+func (c *Client) End(ctx context.Context) error {
+	if _, err := c.ask(ctx, reqEnd, nil, nil, nil); err != nil {
+		return fmt.Errorf("cannot end the keeper: %w", err)
+	}
+	for {
+		select {
+		case _, ok := <-c.events:
+			if !ok {
+				return nil
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("cannot end the keeper: %w", ctx.Err())
+		}
+	}
+}
+
+// ask sends a request and waits for its answer.
+func (c *Client) ask(ctx context.Context, k kind, files []*os.File, wait *call, body func(*pack.Writer)) (result, error) {
+	if _, limited := ctx.Deadline(); !limited {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, patience)
+		defer cancel()
+	}
+	fds, err := duplicate(files)
+	defer closeAll(fds)
+	if err != nil {
+		return result{}, err
+	}
+	if wait == nil {
+		wait = &call{answer: make(chan result, 1)}
+	}
+	c.mu.Lock()
+	c.last++
+	id := c.last
+	c.calls[id] = wait
+	c.mu.Unlock()
+	c.write.Lock()
+	c.begin(k, id)
+	if body != nil {
+		body(&c.out)
+	}
+	err = c.send(ctx, fds)
+	c.write.Unlock()
+	if err != nil {
+		c.forget(id)
+		return result{}, err
+	}
+	select {
+	case r := <-wait.answer:
+		return r, r.err
+	case <-ctx.Done():
+		c.forget(id)
+		return result{}, ctx.Err()
+	}
+}
+
+func (c *Client) forget(id uint64) {
+	c.mu.Lock()
+	delete(c.calls, id)
+	c.mu.Unlock()
+}
+
+// begin starts a packet in c.out.
+func (c *Client) begin(k kind, id uint64) {
+	c.out.Buf = c.out.Buf[:0]
+	if cap(c.out.Buf) > 4*maxPacket {
+		c.out.Buf = nil
+	}
+	head(&c.out, k, id)
+}
+
+// send writes the packet in c.out. It waits while the socket is full, but not
+// for longer than ctx.
+func (c *Client) send(ctx context.Context, fds []int) error {
+	if err := c.Err(); err != nil {
+		return err
+	}
+	var oob []byte
+	if len(fds) > 0 {
+		oob = unix.UnixRights(fds...)
+	}
+	if ctx.Done() != nil {
+		stop := context.AfterFunc(ctx, func() { c.conn.SetWriteDeadline(time.Unix(1, 0)) })
+		defer func() {
+			if !stop() {
+				c.conn.SetWriteDeadline(time.Time{})
+			}
+		}()
+	}
+	for {
+		_, _, err := c.conn.WriteMsgUnix(c.out.Buf, oob, nil)
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, unix.ETOOMANYREFS):
+			// Our user has as many descriptors under way as it may. The keeper takes
+			// them as fast as it can.
+			select {
+			case <-time.After(time.Millisecond):
+			case <-c.closed:
+				return ErrLost
+			}
+		default:
+			return fmt.Errorf("%w: %w", ErrLost, err)
+		}
+	}
+}
+
+// duplicate duplicates files' descriptors, so that nobody closes or changes them
+// on the way: File.Fd would make them blocking, for the file's other users too.
+func duplicate(files []*os.File) ([]int, error) {
+	if len(files) == 0 {
+		return nil, nil
+	}
+	fds := make([]int, 0, len(files)+1)
+	for _, f := range files {
+		raw, err := f.SyscallConn()
+		if err != nil {
+			return fds, err
+		}
+		var dup int
+		var failed error
+		err = raw.Control(func(fd uintptr) { dup, failed = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) })
+		if err == nil {
+			err = failed
+		}
+		if err != nil {
+			return fds, err
+		}
+		fds = append(fds, dup)
+	}
+	return fds, nil
+}
+
+// lost ends all calls, the first time with why.
+func (c *Client) lost(why error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return
+	}
+	c.err = fmt.Errorf("%w: %w", ErrLost, why)
+	for id, call := range c.calls {
+		delete(c.calls, id)
+		call.answer <- result{fd: -1, err: c.err}
+	}
+}
+
+// read takes packets until the connection is lost.
+func (c *Client) read() {
+	buf := make([]byte, maxPacket)
+	oob := make([]byte, unix.CmsgSpace(4*4))
+	for {
+		n, oobn, _, _, err := c.conn.ReadMsgUnix(buf, oob)
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = errors.New("the keeper has ended, or serves another superd")
+			}
+			c.lost(err)
+			break
+		}
+		if !c.take(string(buf[:n]), rights(oob[:oobn])) {
+			break
+		}
+	}
+	c.conn.Close()
+	c.reap()
+	close(c.events)
+}
+
+// take deals with one packet; false when the client was closed.
+func (c *Client) take(data string, fds []int) bool {
+	defer func() { closeAll(fds) }()
+	r := pack.NewReader(data)
+	k, id := kind(r.Byte()), r.Uint()
+	switch k {
+	case ansEvents:
+		return c.takeEvents(r)
+	case ansRuns:
+		var runs []RunState
+		for r.Left() > 0 {
+			var s RunState
+			s.unpack(r)
+			runs = append(runs, s)
+		}
+		c.more(id, func(call *call) { call.runs = append(call.runs, runs...) })
+	case ansListed:
+		last, names := r.Bool(), r.Strings()
+		c.more(id, func(call *call) { call.names = append(call.names, names...) })
+		if last {
+			c.finish(id, result{fd: -1, err: r.End()})
+		}
+	case ansDone:
+		c.finish(id, result{fd: -1})
+	case ansHeld:
+		res := result{fd: -1}
+		if len(fds) > 0 {
+			res.fd, fds[0] = fds[0], -1
+		}
+		c.finish(id, res)
+	case ansRefused:
+		code, text := r.Uint(), r.String()
+		c.finish(id, result{fd: -1, err: refusal(code, text)})
+	}
+	if err := r.Err(); err != nil {
+		c.log(fmt.Sprintf("a packet of kind %d from the keeper cannot be read: %v", k, err))
+	}
+	return true
+}
+
+func refusal(code uint64, text string) error {
+	switch code {
+	case refuseNotHeld:
+		return ErrNotHeld
+	case refuseLive:
+		return fmt.Errorf("%w: %s", ErrLive, text)
+	}
+	return errors.New(text)
+}
+
+func (c *Client) takeEvents(r *pack.Reader) bool {
+	for r.Left() > 0 {
+		kind := EventKind(r.Byte())
+		var s RunState
+		s.unpack(r)
+		if err := r.Err(); err != nil {
+			c.log("an event from the keeper cannot be read: " + err.Error())
+			return true
+		}
+		select {
+		case c.events <- s.event(kind):
+		case <-c.closed:
+			return false
+		}
+	}
+	return true
+}
+
+// more adds to a call that is still waited for.
+func (c *Client) more(id uint64, add func(*call)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if call := c.calls[id]; call != nil {
+		add(call)
+	}
+}
+
+// finish answers a call. What was refused without one is said in the log: it is
+// a fault of ours.
+func (c *Client) finish(id uint64, res result) {
+	c.mu.Lock()
+	call := c.calls[id]
+	delete(c.calls, id)
+	c.mu.Unlock()
+	switch {
+	case call != nil:
+		call.answer <- res
+	case res.fd >= 0:
+		unix.Close(res.fd)
+	case res.err != nil:
+		c.log("the keeper refuses a request: " + res.err.Error())
+	}
+}
+
+// reap takes the end of a keeper that is our child.
+func (c *Client) reap() {
+	if c.child < 0 {
+		return
+	}
+	// It closes its socket a moment before it has ended.
+	p := []unix.PollFd{{Fd: int32(c.child), Events: unix.POLLIN}}
+	for until := time.Now().Add(time.Second); time.Now().Before(until); {
+		if n, err := unix.Poll(p, 1000); n > 0 || err != nil && err != unix.EINTR {
+			break
+		}
+	}
+	st, ok, err := proc.Reap(c.child)
+	if ok && err == nil && (st.Code != 0 || st.Signal != 0) {
+		c.log(strings.TrimSpace(fmt.Sprintf("the keeper, pid %d, has ended: %s", c.pid, st)))
+	}
+	unix.Close(c.child)
+	c.child = -1
+}

@@ -1,0 +1,225 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/superd/superd/supervisor/proc"
+	"github.com/superd/superd/supervisor/proc/pack"
+	"golang.org/x/sys/unix"
+)
+
+// Options are how Dial starts a keeper, and what is told meanwhile.
+type Options struct {
+	Exe string       // the program that is `superd keep`; empty: the one that runs
+	Log func(string) // for what is worth a line; nil: nowhere
+	// Timeout bounds the greeting of a keeper; 0: ten seconds.
+	Timeout time.Duration
+}
+
+// Dial connects to the keeper of dir, the runtime folder, or starts one; started
+// tells which. The caller holds superd's lock: nobody else starts one meanwhile.
+// A keeper that is there and does not answer is an error, and is left alone: it
+// may have runs.
+func Dial(dir string, opts Options) (c *Client, started bool, err error) {
+	if opts.Log == nil {
+		opts.Log = func(string) {}
+	}
+	if opts.Exe == "" {
+		opts.Exe = "/proc/self/exe"
+	}
+	if opts.Timeout == 0 {
+		opts.Timeout = patience
+	}
+	conn, err := connect(dir)
+	pidfd := -1
+	if errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, os.ErrNotExist) {
+		started = true
+		if pidfd, err = start(dir, opts); err == nil {
+			conn, err = connect(dir)
+		}
+	}
+	if err == nil {
+		c = newClient(conn, opts.Log)
+		c.child = pidfd
+		err = c.greet(opts.Timeout)
+	}
+	if err != nil {
+		if conn != nil {
+			conn.Close()
+		}
+		if pidfd >= 0 {
+			unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0) // it has no runs
+			c = &Client{child: pidfd, log: opts.Log}
+			c.reap()
+		}
+		verb := "reach"
+		if started {
+			verb = "start"
+		}
+		return nil, started, fmt.Errorf("cannot %s the keeper of %s: %w%s", verb, dir, err, lastWords(dir, started))
+	}
+	if started {
+		os.WriteFile(filepath.Join(dir, pidName), []byte(strconv.Itoa(c.pid)+"\n"), 0o644)
+	}
+	go c.read()
+	return c, started, nil
+}
+
+// greet says hello and checks who answers.
+func (c *Client) greet(timeout time.Duration) error {
+	if err := checkServer(c.conn); err != nil {
+		return err
+	}
+	c.conn.SetDeadline(time.Now().Add(timeout))
+	defer c.conn.SetDeadline(time.Time{})
+	c.begin(reqHello, 1)
+	hello{lowest: lowestVersion, highest: Version}.pack(&c.out)
+	if err := c.send(context.Background(), nil); err != nil {
+		return err
+	}
+	buf := make([]byte, maxPacket)
+	n, _, _, _, err := c.conn.ReadMsgUnix(buf, nil)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("it did not answer within %s", timeout)
+	}
+	if err != nil {
+		return fmt.Errorf("it hung up: %w", err)
+	}
+	r := pack.NewReader(string(buf[:n]))
+	k := kind(r.Byte())
+	r.Uint()
+	switch k {
+	case ansHello:
+		c.version, c.pid = int(r.Uint32()), int(r.Uint32())
+		return r.Err()
+	case ansRefused:
+		code, text := r.Uint(), r.String()
+		return refusal(code, text)
+	}
+	return fmt.Errorf("its first packet is of kind %d and no hello", k)
+}
+
+// checkServer refuses a socket that another user has put there.
+func checkServer(conn *net.UnixConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var peer *unix.Ucred
+	var failed error
+	err = raw.Control(func(fd uintptr) { peer, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	if err == nil {
+		err = failed
+	}
+	if err == nil && peer.Uid != 0 && int(peer.Uid) != os.Geteuid() {
+		err = fmt.Errorf("its socket belongs to user %d", peer.Uid)
+	}
+	return err
+}
+
+func connect(dir string) (*net.UnixConn, error) {
+	path, done, err := shortPath(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: path, Net: "unixpacket"})
+}
+
+// shortPath is a name of the socket in dir that fits a socket address, whatever
+// dir's length (unix(7): 108 bytes).
+func shortPath(dir string) (path string, done func(), err error) {
+	path = filepath.Join(dir, socketName)
+	if len(path) < 108 {
+		return path, func() {}, nil
+	}
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", nil, &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	return fmt.Sprintf("/proc/self/fd/%d/%s", fd, socketName), func() { unix.Close(fd) }, nil
+}
+
+// listen makes the keeper's socket in dir, instead of one that nobody listens on.
+func listen(dir string) (int, error) {
+	path, done, err := shortPath(dir)
+	if err != nil {
+		return -1, err
+	}
+	defer done()
+	if conn, err := connect(dir); err == nil {
+		conn.Close()
+		return -1, errors.New("a keeper is there already")
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return -1, err
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return -1, os.NewSyscallError("socket", err)
+	}
+	// The file gets the mode of the socket: it is never there with another one.
+	err = os.NewSyscallError("fchmod", unix.Fchmod(fd, 0o600))
+	if err == nil {
+		err = os.NewSyscallError("bind", unix.Bind(fd, &unix.SockaddrUnix{Name: path}))
+	}
+	if err == nil {
+		err = os.NewSyscallError("listen", unix.Listen(fd, 16))
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// start starts a keeper. It finds its socket made and listening, so that nobody
+// has to wait for that. Its standard error is a file of its own: superd's may be
+// a pipe that fills up or breaks, and would be kept open for whoever reads it.
+func start(dir string, opts Options) (pidfd int, err error) {
+	fd, err := listen(dir)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(fd)
+	if words := lastWords(dir, true); words != "" {
+		opts.Log("the last keeper has died" + words)
+	}
+	trace, err := os.OpenFile(filepath.Join(dir, traceName), os.O_CREATE|os.O_TRUNC|os.O_WRONLY|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return -1, err
+	}
+	defer trace.Close()
+	s, err := proc.NewStarter()
+	if err != nil {
+		return -1, err
+	}
+	defer s.Close()
+	p, err := s.Direct(&proc.Spec{
+		Path: opts.Exe, Args: []string{"superd", "keep", "--dir", dir, listenerFlag, "3"},
+		Dir: "/", Umask: s.Umask(),
+	}, proc.Files{Stderr: int(trace.Fd()), Extra: fd})
+	if err != nil {
+		return -1, err
+	}
+	return p.PIDFD, nil
+}
+
+// lastWords is the beginning of what a keeper left when it died.
+func lastWords(dir string, of bool) string {
+	if !of {
+		return ""
+	}
+	data, err := os.ReadFile(filepath.Join(dir, traceName))
+	if err != nil || len(data) == 0 {
+		return ""
+	}
+	return ": " + clip(string(data))
+}
