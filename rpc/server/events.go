@@ -103,6 +103,9 @@ func (s *Server) stream(c *call, f *eventFilter) {
 			missed(&b, next+1, oldest-1)
 			next = oldest - 1
 		}
+		if len(events) > 0 && f.follow {
+			s.catchUp(c, events[len(events)-1].Seq)
+		}
 		c.access = s.accessOf(c.access.peer, s.newest()) // roles may change while it streams
 		for i := range events {
 			e := &events[i]
@@ -128,6 +131,13 @@ func (s *Server) stream(c *call, f *eventFilter) {
 			return
 		}
 	}
+}
+
+// catchUp lets the state come up to an event before that is told: whoever looks
+// because of it should find it. Some events change nothing that the state shows,
+// so it is not waited for long.
+func (s *Server) catchUp(c *call, seq uint64) {
+	s.waitUntil(c.r.Context(), 100*time.Millisecond, func(snap *supervisor.Snapshot) bool { return snap.Seq >= seq })
 }
 
 // maySee tells whether the peer may see an event: those of no pool are for

@@ -44,11 +44,12 @@ func (s *Server) getStatus(c *call) error {
 	for _, p := range seen {
 		out.Pools = append(out.Pools, w.pool(p))
 	}
-	return s.reply(c, http.StatusOK, out)
+	return s.reply(c, http.StatusOK, &out)
 }
 
 func (s *Server) getPool(c *call) error {
-	return s.reply(c, http.StatusOK, s.wire(c, c.pool).pool(c.pool))
+	pool := s.wire(c, c.pool).pool(c.pool)
+	return s.reply(c, http.StatusOK, &pool)
 }
 
 func (s *Server) getWorkers(c *call) error {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/superd/superd/rpc"
@@ -16,11 +17,13 @@ type limiter struct {
 	net.Listener
 	perUID, total, reserved int
 	isAdmin                 func(*peer) bool
-	log                     func(string)
 
-	mu    sync.Mutex
-	count int
-	uids  map[uint32]int
+	refused atomic.Int32 // refused and not yet closed
+
+	mu     sync.Mutex
+	count  int
+	common int // of count, those of no admin
+	uids   map[uint32]int
 }
 
 // limitedConn gives its place back when it is closed.
@@ -57,7 +60,7 @@ func (l *limiter) Accept() (net.Conn, error) {
 			continue
 		}
 		if problem := l.enter(p); problem != "" {
-			refuse(uc, problem)
+			l.refuse(uc, problem)
 			continue
 		}
 		return &limitedConn{UnixConn: uc, peer: p, free: func() { l.leave(p) }}, nil
@@ -71,19 +74,19 @@ func (l *limiter) enter(p *peer) string {
 	if l.uids == nil {
 		l.uids = map[uint32]int{}
 	}
-	if l.isAdmin(p) {
-		if l.count >= l.total {
-			return "all connections of superd's control socket are taken"
-		}
-	} else {
-		if l.uids[p.uid] >= l.perUID {
-			return "too many connections of this user to superd's control socket"
-		}
-		if l.count >= l.total-l.reserved {
-			return "all connections of superd's control socket but those kept for root are taken"
-		}
+	common := !l.isAdmin(p)
+	switch {
+	case common && l.uids[p.uid] >= l.perUID:
+		return "too many connections of this user to superd's control socket"
+	case common && l.common >= l.total-l.reserved:
+		return "all connections of superd's control socket but those kept for root are taken"
+	case l.count >= l.total:
+		return "all connections of superd's control socket are taken"
 	}
 	l.count++
+	if common {
+		l.common++
+	}
 	l.uids[p.uid]++
 	return ""
 }
@@ -92,15 +95,35 @@ func (l *limiter) leave(p *peer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.count--
+	if !l.isAdmin(p) {
+		l.common--
+	}
 	if l.uids[p.uid]--; l.uids[p.uid] == 0 {
 		delete(l.uids, p.uid)
 	}
 }
 
+// The bounds of hanging up politely.
+const (
+	lingering = 32          // connections at a time
+	linger    = time.Second // each
+)
+
 // refuse answers without having read the request. A fresh socket's buffer has
-// room for it, so this does not wait; the deadline is for the improbable.
-func refuse(c *net.UnixConn, problem string) {
+// room for it, so this does not wait; the deadline is for the improbable. A peer
+// that is still writing would not read the answer if it were hung up on at once,
+// so the first few are given a moment.
+func (l *limiter) refuse(c *net.UnixConn, problem string) {
 	_ = c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
 	_, _ = c.Write(rawError(rpc.Errorf(rpc.KindTooMany, "%s: close some, or try again in a moment", problem)))
-	_ = c.Close()
+	_ = c.CloseWrite()
+	if l.refused.Add(1) > lingering {
+		l.refused.Add(-1)
+		_ = c.Close()
+		return
+	}
+	time.AfterFunc(linger, func() {
+		l.refused.Add(-1)
+		_ = c.Close()
+	})
 }

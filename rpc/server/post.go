@@ -101,10 +101,33 @@ func (s *Server) command(c *call, cmd core.Command) error {
 	if answer.Refusal != nil {
 		return answer.Refusal
 	}
-	if cmd.Verb == core.VerbRestart && answer.Deployment != nil {
-		return s.replyDeployment(c, answer.Deployment, wait)
+	if d := answer.Deployment; cmd.Verb == core.VerbRestart && d != nil {
+		s.reflected(c, func(snap *supervisor.Snapshot) bool { return hasDeployment(snap, d.ID) })
+		return s.replyDeployment(c, d, wait)
+	}
+	if cmd.Verb != core.VerbSignal {
+		s.reflected(c, func(snap *supervisor.Snapshot) bool { return hasOperation(snap, cmd.Pool, answer.Operation) })
 	}
 	return s.replyCommand(c, cmd, answer, wait)
+}
+
+// reflected waits until the state shows what was just accepted, so that whoever
+// gets the answer and looks finds it. The supervisor answers first and shows
+// soon after; where something else came between it is not waited for.
+func (s *Server) reflected(c *call, shows func(*supervisor.Snapshot) bool) {
+	s.waitUntil(c.r.Context(), time.Second, shows)
+}
+
+func hasDeployment(snap *supervisor.Snapshot, id string) bool {
+	_, d := findDeployment(snap, id)
+	return d != nil
+}
+
+func hasOperation(snap *supervisor.Snapshot, pool, operation string) bool {
+	p := snap.Pool(pool)
+	return p == nil || p.Operation.ID == operation || slices.ContainsFunc(p.Workers, func(w *core.Worker) bool {
+		return w.Operation == operation
+	})
 }
 
 // replyDeployment answers with a deployment: 202 while it runs.
@@ -171,6 +194,7 @@ func (s *Server) postApply(c *call) error {
 	if err != nil {
 		return err
 	}
+	s.reflected(c, func(snap *supervisor.Snapshot) bool { return showsApplied(snap, result) })
 	out := rpc.ApplyReply{
 		Added: list(result.Added), Removed: list(result.Removed), Scaled: list(result.Scaled), Changed: list(result.Changed),
 		InPlace: list(result.InPlace), Warnings: list(result.Warnings), Deployments: []rpc.Deployment{},
@@ -183,6 +207,26 @@ func (s *Server) postApply(c *call) error {
 		status = http.StatusAccepted
 	}
 	return s.reply(c, status, out)
+}
+
+// showsApplied tells whether a snapshot is newer than an apply.
+func showsApplied(snap *supervisor.Snapshot, r *supervisor.ApplyResult) bool {
+	for _, d := range r.Deployments {
+		if !hasDeployment(snap, d.ID) {
+			return false
+		}
+	}
+	for _, name := range r.Added {
+		if snap.Pool(name) == nil {
+			return false
+		}
+	}
+	for _, name := range r.Removed {
+		if p := snap.Pool(name); p != nil && !p.Removed {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *Server) postShutdown(c *call) error {

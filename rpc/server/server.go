@@ -108,17 +108,18 @@ func systemTime() core.Time {
 	return core.Time{Boot: time.Duration(ts.Nano()), Wall: time.Now()}
 }
 
-// Serve answers on a unix socket's listener until Shutdown, and then returns nil.
-// It closes the listener.
+// Serve answers on a unix socket's listener until Shutdown or until the listener
+// is closed, and then returns nil. It closes the listener.
 func (s *Server) Serve(l net.Listener) error {
 	limited := &limiter{
 		Listener: l, isAdmin: s.isAdmin,
 		perUID: s.opts.PerUID, total: s.opts.Total, reserved: s.opts.Reserved,
 	}
-	if err := s.http.Serve(limited); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("cannot serve the control socket: %w", err)
+	err := s.http.Serve(limited)
+	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("cannot serve the control socket: %w", err)
 }
 
 // Shutdown takes no more connections, ends the answers that wait or stream, and

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,13 +16,16 @@ import (
 
 // reply writes an answer whole. A peer that does not take it in time is hung up on.
 func (s *Server) reply(c *call, status int, v any) error {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return fmt.Errorf("cannot encode the answer: %w", err)
+	var body []byte
+	if a, ok := v.(interface{ AppendJSON([]byte) []byte }); ok {
+		body = a.AppendJSON(nil)
+	} else {
+		var err error
+		if body, err = json.Marshal(v); err != nil {
+			return fmt.Errorf("cannot encode the answer: %w", err)
+		}
 	}
-	s.write(c, status, b.Bytes())
+	s.write(c, status, append(body, '\n'))
 	return nil
 }
 
