@@ -11,7 +11,7 @@ import (
 
 // Stat is what one read of /proc/PID/stat tells (proc_pid_stat(5)).
 type Stat struct {
-	PID, PPID, Group, Session int
+	PID, PPID, PGID, SID int
 	Comm                      string // the program's name as the kernel keeps it; any bytes, at most 15
 	State                     byte   // R, S, D, Z, T, ...
 	CPUTicks                  uint64 // user and system time, in ticks of ClockTicks
@@ -104,9 +104,9 @@ func parseStat(data []byte) (Stat, error) {
 		case statPPID:
 			st.PPID = int(v)
 		case statPGID:
-			st.Group = int(v)
+			st.PGID = int(v)
 		case statSID:
-			st.Session = int(v)
+			st.SID = int(v)
 		case statUTime, statSTime:
 			st.CPUTicks += uint64(v)
 		case statStart:
