@@ -82,10 +82,12 @@ func (d *Dir) Damage() []string {
 }
 
 // Table opens the table of that name, or makes it with so many slots of so many
-// bytes each. One that is there and smaller grows, one that is larger stays so.
+// bytes each. One that is there and smaller grows, one that is larger stays so:
+// with 0 and 0 it is what is there, or else the smallest, to be grown later.
 // A file that is no table is set aside as NAME.table.broken, listed by Damage,
 // and replaced by an empty table. A name has letters, digits, '.', '_' and '-'.
 func (d *Dir) Table(name string, slots, size int) (*Table, error) {
+	slots, size = max(slots, 1), max(size, 1)
 	if err := checkGeometry(slots, size); err != nil {
 		return nil, fmt.Errorf("cannot make table %s: %w", name, err)
 	}
