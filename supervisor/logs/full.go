@@ -45,22 +45,27 @@ func (d *device) recovered(f *logFile) {
 }
 
 // relieve keeps the worker going while its file cannot be written. What fits
-// into half the FIFO waits for better times; beyond that the oldest whole lines
-// are dropped.
+// into a third of the FIFO waits for better times; beyond that the oldest whole
+// lines are dropped. (A FIFO counts pages, and may be full when half its bytes are
+// used: each write of more than half a page takes a page for itself.)
 func (d *device) relieve(s *source, n int) {
 	f := s.file
 	d.waits[f] = true
 	over := s.run.ended && d.now.Sub(s.run.endedAt) > patience && d.now.Sub(f.since) > patience
-	if f.keys.BlockOnFull || s.found && n < s.capacity && !over {
+	size, err := unix.FcntlInt(uintptr(s.fd), unix.F_GETPIPE_SZ, 0) // the worker may have changed it
+	if err != nil {
+		size = s.capacity
+	}
+	if f.keys.BlockOnFull || s.found && n <= size/3 && !over {
 		return // what is not settled yet is not touched as long as the worker can go on
 	}
 	s.found = false
-	if n > s.capacity/2 || over {
+	if n > size/3 || over {
 		first := s.lost == 0
 		if !s.midDrop {
 			d.takeBack(s)
 		}
-		keep := s.capacity / 4
+		keep := size / 6
 		if over {
 			keep = 0
 		}

@@ -328,3 +328,10 @@ func playManager() {
 		panic(err)
 	}
 }
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -218,17 +218,23 @@ func (f *logFile) segment(run string, stream byte, now time.Time) {
 	if same && now.Sub(x.since) < segmentTime && f.size-x.last.Offset < segmentBytes {
 		return
 	}
-	x.end(f.size)
 	r := Record{Offset: f.size, Wall: now, Boot: bootTime(), Run: run, Stream: stream}
-	var b [recordSize]byte
-	r.encode(b[:])
-	if x.pos > recordSize && x.last.Offset == r.Offset { // nothing came of the last one
-		x.pos -= recordSize
+	var b [2 * recordSize]byte
+	r.encode(b[recordSize:])
+	out, pos := b[recordSize:], x.pos
+	switch {
+	case pos > recordSize && x.last.Offset == r.Offset: // nothing came of the last one
+		pos -= recordSize
+	case x.live:
+		x.last.Length = f.size - x.last.Offset
+		x.last.encode(b[:])
+		out, pos = b[:], pos-recordSize
 	}
-	if x.write(b[:], x.pos) != nil {
+	x.live = false
+	if x.write(out, pos) != nil {
 		return // no room: these bytes have no time
 	}
-	x.pos += recordSize
+	x.pos = pos + int64(len(out))
 	x.last, x.since, x.live = r, now, true
 }
 
