@@ -1,0 +1,293 @@
+package cmd_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+type hostKey struct{}
+
+// host is a script's superd: at most one lives at a time, in folders of its own.
+type host struct {
+	dir     string
+	config  string
+	process *os.Process
+	ended   chan struct{}
+	code    int
+	output  bytes.Buffer // of the superd that was started last
+}
+
+func (h *host) socket() string { return h.dir + "/run/control.sock" }
+
+// superdTable is put before the configuration of a script.
+func (h *host) superdTable() string {
+	return fmt.Sprintf("[superd]\nruntime_dir = %q\nstate_dir = %q\nlog_dir = %q\n", h.dir+"/run", h.dir+"/state", h.dir+"/log")
+}
+
+// up FILE starts superd with a configuration and waits until it answers. With
+// no file it starts the one of before again.
+func up(ts *testscript.TestScript, neg bool, args []string) {
+	h := hostOf(ts)
+	if len(args) > 0 {
+		text := os.Expand(ts.ReadFile(ts.MkAbs(args[0])), ts.Getenv)
+		h.config = ts.MkAbs("superd.toml")
+		ts.Check(os.WriteFile(h.config, []byte(h.superdTable()+text), 0o644))
+	}
+	h.start(ts)
+	eventually(ts, "superd answers\n"+h.output.String(), func() bool {
+		select {
+		case <-h.ended:
+			ts.Fatalf("superd ended with %d:\n%s", h.code, h.output.String())
+		default:
+		}
+		_, _, code := superctl(ts, "--timeout", "5s", "status")
+		return code == 0
+	})
+}
+
+func (h *host) start(ts *testscript.TestScript) {
+	cmd := exec.Command(filepath.Join(bin, "superd"), "-c", h.config)
+	cmd.Dir = ts.Getenv("WORK")
+	h.output.Reset()
+	log, err := os.OpenFile(h.dir+"/superd.out", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	ts.Check(err)
+	cmd.Stdout, cmd.Stderr = log, log
+	ts.Check(cmd.Start())
+	log.Close()
+	h.process, h.ended = cmd.Process, make(chan struct{})
+	go func(ended chan struct{}) {
+		cmd.Wait()
+		h.code = cmd.ProcessState.ExitCode()
+		close(ended)
+	}(h.ended)
+}
+
+// down stops superd by TERM and wants it to end with a code (0).
+func down(ts *testscript.TestScript, neg bool, args []string) {
+	h := hostOf(ts)
+	ts.Check(h.process.Signal(syscall.SIGTERM))
+	ended(ts, neg, args)
+}
+
+// ended [CODE] waits until superd has ended, and wants that code (0).
+func ended(ts *testscript.TestScript, neg bool, args []string) {
+	h := hostOf(ts)
+	select {
+	case <-h.ended:
+	case <-time.After(patience):
+		ts.Fatalf("superd did not end within %s\n%s", patience, h.said())
+	}
+	want := "0"
+	if len(args) > 0 {
+		want = args[0]
+	}
+	if fmt.Sprint(h.code) != want {
+		ts.Fatalf("superd ended with %d, not %s\n%s", h.code, want, h.said())
+	}
+}
+
+// said is what superd wrote.
+func (h *host) said() string {
+	data, _ := os.ReadFile(h.dir + "/superd.out")
+	return string(data)
+}
+
+// crash superd|keeper|both kills without warning.
+func crash(ts *testscript.TestScript, neg bool, args []string) {
+	h := hostOf(ts)
+	keeper := h.keeperPID(ts)
+	if args[0] != "keeper" {
+		ts.Check(h.process.Kill())
+	}
+	if args[0] != "superd" {
+		ts.Check(syscall.Kill(keeper, syscall.SIGKILL))
+	}
+	if args[0] != "keeper" {
+		<-h.ended
+	}
+}
+
+func (h *host) keeperPID(ts *testscript.TestScript) int {
+	stdout, _, _ := superctl(ts, "status", "--json")
+	var s struct {
+		Superd struct {
+			KeeperPID int `json:"keeper_pid"`
+		}
+	}
+	ts.Check(json.Unmarshal([]byte(stdout), &s))
+	return s.Superd.KeeperPID
+}
+
+// until REGEXP ARGS... runs superctl until its output matches.
+// until ! REGEXP ARGS... until it does not.
+// A first argument "file" instead of superctl's looks at a file.
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	re, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	var last string
+	for late := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		if args[1] == "file" {
+			data, _ := os.ReadFile(ts.MkAbs(args[2]))
+			last = string(data)
+		} else {
+			last, _, _ = superctl(ts, args[1:]...)
+		}
+		if re.MatchString(last) != neg {
+			return
+		}
+		if time.Now().After(late) {
+			ts.Fatalf("not within %s: %q in\n%s\nsuperd said:\n%s", patience, args[0], last, hostOf(ts).said())
+		}
+	}
+}
+
+// get VARIABLE PATH takes a value out of `superctl status --json`, by a path
+// like pools.0.workers.1.pid.
+func get(ts *testscript.TestScript, neg bool, args []string) {
+	stdout, stderr, code := superctl(ts, "status", "--json")
+	if code != 0 {
+		ts.Fatalf("superctl status: %s", stderr)
+	}
+	var v any
+	d := json.NewDecoder(strings.NewReader(stdout))
+	d.UseNumber()
+	ts.Check(d.Decode(&v))
+	for _, key := range strings.Split(args[1], ".") {
+		switch node := v.(type) {
+		case map[string]any:
+			child, ok := node[key]
+			if !ok {
+				ts.Fatalf("status has no %s in %s:\n%s", key, args[1], stdout)
+			}
+			v = child
+		case []any:
+			i, err := strconv.Atoi(key)
+			if err != nil || i >= len(node) {
+				ts.Fatalf("status has no %s in %s:\n%s", key, args[1], stdout)
+			}
+			v = node[i]
+		default:
+			ts.Fatalf("status has no %s:\n%s", args[1], stdout)
+		}
+	}
+	ts.Setenv(args[0], fmt.Sprint(v))
+}
+
+// alive PID... wants processes to live; with ! waits until they do not.
+func alive(ts *testscript.TestScript, neg bool, args []string) {
+	for _, arg := range args {
+		pid, err := strconv.Atoi(arg)
+		ts.Check(err)
+		if neg {
+			eventually(ts, "the end of pid "+arg, func() bool { return !lives(pid) })
+		} else if !lives(pid) {
+			ts.Fatalf("pid %d does not live", pid)
+		}
+	}
+}
+
+// lives tells whether a pid is a process that is no zombie.
+func lives(pid int) bool {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	i := bytes.LastIndexByte(data, ')')
+	return i > 0 && i+2 < len(data) && data[i+2] != 'Z' && data[i+2] != 'X'
+}
+
+// same A B wants two values to be equal.
+func same(ts *testscript.TestScript, neg bool, args []string) {
+	if (args[0] == args[1]) == neg {
+		ts.Fatalf("%s and %s", args[0], args[1])
+	}
+}
+
+// killpid SIGNAL PID sends a signal to a process that superd started.
+func killpid(ts *testscript.TestScript, neg bool, args []string) {
+	pid, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	sig, ok := map[string]syscall.Signal{"KILL": syscall.SIGKILL, "TERM": syscall.SIGTERM, "STOP": syscall.SIGSTOP,
+		"CONT": syscall.SIGCONT, "HUP": syscall.SIGHUP, "USR1": syscall.SIGUSR1}[args[0]]
+	if !ok {
+		ts.Fatalf("no signal %s", args[0])
+	}
+	if pid == 0 {
+		pid = hostOf(ts).process.Pid
+	}
+	ts.Check(syscall.Kill(pid, sig))
+}
+
+// numbers FILE... wants the lines of the files together to be 1, 2, 3 and so on:
+// none lost, none torn, none twice, none out of order. It wants at least one.
+func numbers(ts *testscript.TestScript, neg bool, args []string) {
+	next := 1
+	for _, name := range args {
+		for _, line := range strings.Split(strings.TrimSuffix(ts.ReadFile(ts.MkAbs(name)), "\n"), "\n") {
+			if line != strconv.Itoa(next) {
+				ts.Fatalf("%s: %q where %d was expected", name, line, next)
+			}
+			next++
+		}
+	}
+	if next == 1 {
+		ts.Fatalf("no lines")
+	}
+}
+
+// cleanUp ends what a script has left: superd, its keeper and all runs.
+func (h *host) cleanUp(t testscript.T) {
+	if h.process == nil {
+		return
+	}
+	if t.(interface{ Failed() bool }).Failed() {
+		t.Log("superd said:\n" + h.said())
+	}
+	keepers := h.processes()
+	h.process.Kill()
+	<-h.ended
+	for _, pid := range keepers {
+		for _, child := range descendants(pid) {
+			syscall.Kill(child, syscall.SIGKILL)
+		}
+		syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
+// processes are the keepers of this host: those that were started for its folder.
+func (h *host) processes() []int {
+	var pids []int
+	entries, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range entries {
+		data, err := os.ReadFile(path)
+		if err == nil && bytes.Contains(data, []byte("\x00keep\x00")) && bytes.Contains(data, []byte(h.dir)) {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// descendants are a process's children and theirs.
+func descendants(pid int) []int {
+	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	var all []int
+	for _, f := range strings.Fields(string(data)) {
+		if child, err := strconv.Atoi(f); err == nil {
+			all = append(all, child)
+			all = append(all, descendants(child)...)
+		}
+	}
+	return all
+}

@@ -1,0 +1,151 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/superd/superd/config"
+	"github.com/superd/superd/supervisor/keeper"
+)
+
+// getentPatience is how long a name service may think.
+const getentPatience = 10 * time.Second
+
+// accountLife is how long an account that was looked up is taken for granted.
+const accountLife = time.Minute
+
+// accounts remembers users that were looked up: a restart must not wait for a
+// directory server each time.
+type accounts struct {
+	mu    sync.Mutex
+	known map[[2]string]knownAccount
+}
+
+type knownAccount struct {
+	account *config.Account
+	since   time.Time
+}
+
+// account is whom a pool's runs become.
+func (s *Supervisor) account(c *config.Pool) (*config.Account, error) {
+	key := [2]string{c.User, c.Group}
+	s.accounts.mu.Lock()
+	k, ok := s.accounts.known[key]
+	s.accounts.mu.Unlock()
+	if ok && time.Since(k.since) < accountLife {
+		return k.account, nil
+	}
+	account, err := config.LookupAccount(context.Background(), c.User, c.Group, s.getent)
+	if err != nil {
+		return nil, err
+	}
+	s.accounts.mu.Lock()
+	defer s.accounts.mu.Unlock()
+	if s.accounts.known == nil {
+		s.accounts.known = map[[2]string]knownAccount{}
+	}
+	s.accounts.known[key] = knownAccount{account, time.Now()}
+	return account, nil
+}
+
+// helpers are small programs of superd's own that the keeper runs, such as
+// getent. They are no runs of any worker.
+type helpers struct {
+	mu    sync.Mutex
+	last  atomic.Uint64
+	ended map[string]chan keeper.Event
+}
+
+const helperPrefix = "helper"
+
+// take gives a helper's end to whoever waits for it, and tells if it was one's.
+func (h *helpers) take(ev keeper.Event) bool {
+	if len(ev.Run) < len(helperPrefix) || ev.Run[:len(helperPrefix)] != helperPrefix {
+		return false
+	}
+	if ev.Kind != keeper.Exited && ev.Kind != keeper.SpawnFailed {
+		return true
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if ended := h.ended[ev.Run]; ended != nil {
+		ended <- ev // has room for the one event that is taken
+		delete(h.ended, ev.Run)
+	}
+	return true
+}
+
+// getent asks the host's name services for what the files lack (getent(1)).
+func (s *Supervisor) getent(ctx context.Context, args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, getentPatience)
+	defer cancel()
+	path, err := config.LookPath("getent", "/", "/usr/bin:/bin:/usr/local/bin")
+	if err != nil {
+		return nil, err
+	}
+	return s.help(ctx, keeper.Spawn{Path: path, Args: append([]string{"getent"}, args...),
+		Env: []string{"PATH=/usr/bin:/bin", "LC_ALL=C"}, Dir: "/", KillScope: config.ScopeGroup})
+}
+
+// maxHelp is how much a helper may print.
+const maxHelp = 1 << 20
+
+// help runs a helper to its end and returns what it printed.
+func (s *Supervisor) help(ctx context.Context, sp keeper.Spawn) ([]byte, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		w.Close()
+		return nil, err
+	}
+	defer null.Close()
+	sp.Run = fmt.Sprintf("%s%d%d", helperPrefix, os.Getpid(), s.helpers.last.Add(1))
+	sp.Stdout, sp.Stderr = w, null
+	ended := make(chan keeper.Event, 1)
+	s.helpers.mu.Lock()
+	if s.helpers.ended == nil {
+		s.helpers.ended = map[string]chan keeper.Event{}
+	}
+	s.helpers.ended[sp.Run] = ended
+	s.helpers.mu.Unlock()
+	client := s.prepare.keeper()
+	err = client.Spawn(ctx, sp)
+	w.Close()
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { client.Sweep(sp.Run); r.SetReadDeadline(time.Now()) })
+	defer stop()
+	out, readErr := io.ReadAll(io.LimitReader(r, maxHelp))
+	select {
+	case ev := <-ended:
+		switch {
+		case ev.Kind == keeper.SpawnFailed:
+			return nil, errors.New(ev.Reason)
+		case ev.Status.Code == 2 && ev.Status.Signal == 0:
+			return nil, nil // getent: no such key
+		case ev.Status.Code != 0 || ev.Status.Signal != 0:
+			return nil, fmt.Errorf("%s: %s", sp.Args[0], ev.Status)
+		}
+		return out, readErr
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%s: %w", sp.Args[0], ctx.Err())
+	}
+}
+
+// keeper is the one that spawns go to.
+func (q *preparer) keeper() *keeper.Client {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.client
+}

@@ -1,0 +1,140 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/superd/superd/config"
+	"github.com/superd/superd/signals"
+	"github.com/superd/superd/supervisor/core"
+	"github.com/superd/superd/supervisor/keeper"
+	"github.com/superd/superd/supervisor/logs"
+	"github.com/superd/superd/supervisor/proc"
+)
+
+// execute does one thing that the core has decided.
+func (s *Supervisor) execute(a core.Action) {
+	switch a := a.(type) {
+	case core.SavePool:
+		s.show.pool(a.Pool.Name)
+		s.recorded(s.records.savePool(a.Pool))
+	case core.SaveWorker:
+		s.show.worker(a.Pool, a.Worker)
+		s.recorded(s.records.saveWorker(a.Pool, a.Worker))
+	case core.DropWorkers:
+		s.show.pool(a.Pool.Name)
+		s.recorded(s.records.dropWorkers(a.Pool.Name, a.Count))
+	case core.DropPool:
+		s.show.pool(a.Name)
+		s.recorded(s.records.dropPool(a.Name))
+	case core.Spawn:
+		s.prepare.spawn(newPreparation(a))
+	case core.CancelSpawn:
+		s.cancelSpawn(a.Run)
+	case core.Signal:
+		s.tellKeeper(s.keeper.Signal(a.Run, a.Signal, a.Scope, a.Number))
+	case core.Sweep:
+		s.tellKeeper(s.keeper.Sweep(a.Run))
+	case core.Forget:
+		s.draining[a.Run] = true
+		s.logs.Ended(a.Run) // Drained follows, and the keeper is told then
+	case core.Publish:
+		s.publish(a.Notice)
+	case core.Answer:
+		if answer := s.replies[a.Ref]; answer != nil {
+			answer <- a.Reply
+			delete(s.replies, a.Ref)
+		}
+	case core.Quit:
+		s.quit = &a
+	default:
+		panic(fmt.Sprintf("supervisor: unknown action %T", a))
+	}
+}
+
+// recorded takes note of whether the runtime records can be written. A worker
+// that cannot be recorded is supervised all the same: what is at risk is what
+// the next superd knows, and that is said.
+func (s *Supervisor) recorded(err error) {
+	why := ""
+	if err != nil {
+		why = err.Error() + " (superd goes on; after a crash it would know less)"
+	}
+	s.degrade("records", why)
+}
+
+// tellKeeper looks at what came of a message to the keeper. That the connection
+// is lost shows in its events, and is dealt with there.
+func (s *Supervisor) tellKeeper(err error) {
+	if err != nil && !errors.Is(err, keeper.ErrLost) {
+		s.log.Error("the keeper cannot do as told", "error", err)
+	}
+}
+
+// publish gives a notice its place in history, and in superd's own log.
+func (s *Supervisor) publish(n core.Notice) {
+	at := now().Wall
+	e := s.history.add(at, n)
+	s.show.info = true // a snapshot says up to which event it goes
+	if !s.log.Enabled(nil, levelOf(n.Type)) {
+		return
+	}
+	attrs := []any{slog.Uint64("seq", e.Seq)}
+	if n.Worker != "" {
+		attrs = append(attrs, slog.String("worker", n.Worker))
+	} else if n.Pool != "" {
+		attrs = append(attrs, slog.String("pool", n.Pool))
+	}
+	if n.Message != "" {
+		attrs = append(attrs, slog.String("message", n.Message))
+	}
+	s.log.Log(nil, levelOf(n.Type), n.Type, attrs...)
+}
+
+// levelOf is how loud an event is in superd's own log.
+func levelOf(kind string) slog.Level {
+	switch kind {
+	case "worker.failed", "deployment.failed", "keeper.lost", "config.rejected":
+		return slog.LevelError
+	case "worker.delayed", "worker.unhealthy", "worker.killed", "superd.degraded", "log.dropped", "log.stalled":
+		return slog.LevelWarn
+	case "worker.ready", "worker.healthy", "deployment.step", "log.rotated":
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
+}
+
+// cancelSpawn gives up a spawn that has not reached the keeper. One that has is
+// answered by the keeper.
+func (s *Supervisor) cancelSpawn(run string) {
+	if s.prepare.cancel(run) {
+		s.inbox.put(func() {
+			s.step(core.SpawnFailed{Run: run, Fail: core.Fail{Stage: stagePrepare, Reason: "it was given up before it was begun"}})
+		})
+	}
+}
+
+// endOf puts an exit status into the core's words.
+func endOf(st proc.ExitStatus) core.End {
+	if st.Unknown {
+		return core.End{Unknown: true}
+	}
+	e := core.End{Code: st.Code, Core: st.Core}
+	if st.Signal != 0 {
+		e.Signal = signals.Name(st.Signal)
+	}
+	return e
+}
+
+// reportStuck tells of processes that KILL does not end.
+func (s *Supervisor) reportStuck(ev keeper.Event) {
+	for _, l := range ev.Leftovers {
+		s.step(core.Warned{Run: ev.Run, Message: fmt.Sprintf("pid %s does not go", l)})
+	}
+}
+
+// logSpec is what the logs need to know of a run.
+func logSpec(c *config.Pool, index int, gid int) logs.Spec {
+	return logs.Spec{Pool: c.Name, Index: index, Worker: fmt.Sprintf("%s/%d", c.Name, index), GID: gid, Log: c.Log}
+}

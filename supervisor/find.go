@@ -1,0 +1,273 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/superd/superd/supervisor/core"
+	"github.com/superd/superd/supervisor/keeper"
+	"github.com/superd/superd/supervisor/logs"
+	"github.com/superd/superd/supervisor/proc"
+	"golang.org/x/sys/unix"
+)
+
+// listPatience is how long the keeper may take to say what it has.
+const listPatience = 10 * time.Second
+
+// find learns what became of the runs of all loaded workers: from the keeper
+// where it has them, else from /proc. Their logs are read on from here.
+func (s *Supervisor) find(sameBoot bool) (map[string]core.Found, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), listPatience)
+	defer cancel()
+	listed, _, err := s.keeper.List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("cannot learn from the keeper what lives: %w", err)
+	}
+	found := make(map[string]core.Found, len(listed))
+	for _, r := range listed {
+		if strings.HasPrefix(r.Run, helperPrefix) {
+			s.tellKeeper(s.keeper.Sweep(r.Run))
+			s.tellKeeper(s.keeper.Acknowledge(r.Run))
+			continue
+		}
+		found[r.Run] = foundOf(r)
+		s.resumeEnded(r)
+	}
+	for _, p := range s.state.Pools {
+		for _, w := range p.Workers {
+			if w.Run == nil || !sameBoot {
+				continue
+			}
+			s.resumeLog(p, w)
+			if _, ok := found[w.Run.ID]; ok {
+				s.adopted++
+				continue
+			}
+			if f, ok := s.orphan(p, w); ok {
+				found[w.Run.ID] = f
+				s.adopted++
+			}
+		}
+	}
+	return found, nil
+}
+
+// foundOf puts what the keeper knows of a run into the core's words.
+func foundOf(r keeper.RunState) core.Found {
+	f := core.Found{PID: r.PID, StartTicks: r.StartTicks, Gone: r.Gone}
+	switch r.Phase {
+	case keeper.PhaseFailed:
+		f.Failed = &core.Fail{Stage: r.Stage, Reason: r.Reason}
+	case keeper.PhaseRunning:
+		f.Started = true
+	case keeper.PhaseEnded:
+		end := endOf(r.Status)
+		f.Started, f.End = true, &end
+	}
+	return f
+}
+
+// resumeLog reads on where an earlier superd was in the log of a worker's run.
+func (s *Supervisor) resumeLog(p *core.Pool, w *core.Worker) {
+	r := p.Revision(w.Run.Revision)
+	if r == nil {
+		return
+	}
+	spec := logSpec(r.Config, w.Index, 0)
+	if err := s.logs.Recover(w.Run.ID, spec, s.keeper.Fetch); err != nil && w.Run.PID != 0 {
+		s.damage = append(s.damage, err.Error())
+	}
+}
+
+// resumeEnded reads the last words of a run that has ended, and whose worker
+// has gone on since: its label tells which that was.
+func (s *Supervisor) resumeEnded(r keeper.RunState) {
+	pool, index, ok := strings.Cut(r.Label, "/")
+	p := s.state.Pools[pool]
+	i, err := strconv.Atoi(index)
+	if !ok || err != nil || p == nil || (i < len(p.Workers) && p.Workers[i].Run != nil && p.Workers[i].Run.ID == r.Run) {
+		return
+	}
+	if err := s.logs.Recover(r.Run, logSpec(p.Config, i, 0), s.keeper.Fetch); err != nil {
+		s.damage = append(s.damage, err.Error())
+	}
+}
+
+// orphan finds the process of a run that the keeper does not know, and has it
+// watched by the keeper there is now. A run without a recorded pid is found by
+// its FIFO, which nobody else can hold: its folder is closed to others.
+func (s *Supervisor) orphan(p *core.Pool, w *core.Worker) (core.Found, bool) {
+	run := w.Run
+	pid, ticks := run.PID, run.StartTicks
+	if pid == 0 {
+		pid, ticks = s.fifoHolder(run.ID)
+	}
+	if pid == 0 {
+		return core.Found{}, false
+	}
+	if now, err := proc.StartTicks(pid); err != nil || now != ticks {
+		return core.Found{}, false // ended, or the pid is somebody else's by now
+	}
+	a := keeper.Adopt{Run: run.ID, PID: pid, StartTicks: ticks, Label: fmt.Sprintf("%s/%d", p.Name, w.Index)}
+	if r := p.Revision(run.Revision); r != nil {
+		a.KillScope = r.Config.KillScope
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(fmt.Sprintf("/proc/%d", pid), &st); err == nil {
+		a.UID = st.Uid
+	}
+	if err := s.keeper.Adopt(a); err != nil {
+		s.damage = append(s.damage, fmt.Sprintf("cannot take over %s/%d, pid %d: %v", p.Name, w.Index, pid, err))
+		return core.Found{}, false
+	}
+	s.holdFIFOs(run.ID)
+	return core.Found{PID: pid, StartTicks: ticks, Started: true}, true
+}
+
+// fifoHolder is the leader of the session whose standard output is a run's FIFO.
+func (s *Supervisor) fifoHolder(run string) (pid int, ticks uint64) {
+	var st unix.Stat_t
+	if err := unix.Stat(s.fifo(run, "out"), &st); err != nil {
+		return 0, 0
+	}
+	holders, err := proc.HoldersOf(st.Dev, st.Ino)
+	if err != nil {
+		return 0, 0
+	}
+	for _, pid := range holders {
+		stat, err := proc.ReadStat(pid)
+		if err == nil && stat.SID == pid {
+			return pid, stat.StartTicks
+		}
+	}
+	return 0, 0
+}
+
+func (s *Supervisor) fifo(run, stream string) string {
+	return s.opt.Config.RuntimeDir + "/fifos/" + run + "." + stream
+}
+
+// holdFIFOs gives a new keeper the read ends of a run's FIFOs: what is in them
+// must outlive superd.
+func (s *Supervisor) holdFIFOs(run string) {
+	for _, stream := range []string{"out", "err"} {
+		f, err := os.OpenFile(s.fifo(run, stream), os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = s.keeper.Hold(run+"."+stream, f)
+			f.Close()
+		}
+		if err != nil {
+			s.log.Warn("output may be lost if superd dies", "run", run, "error", err)
+		}
+	}
+}
+
+// keeperLost gets another keeper and has it watch what lives.
+func (s *Supervisor) keeperLost() {
+	s.publish(core.Notice{Type: "keeper.lost", PID: s.keeper.PID(), Message: fmt.Sprint(s.keeper.Err())})
+	s.keeper.Close()
+	client, started, err := keeper.Dial(s.opt.Config.RuntimeDir, s.keeperOptions())
+	if err != nil {
+		// Without a keeper nothing can be started or stopped. A superd that starts
+		// anew tries again, and loses nothing.
+		panic(fmt.Sprintf("cannot start another keeper: %v", err))
+	}
+	s.keeper = client
+	s.prepare.use(client)
+	if started {
+		s.publish(core.Notice{Type: "keeper.started", PID: client.PID()})
+	}
+	s.rehold()
+	found, err := s.refind()
+	if err != nil {
+		panic(err.Error()) // this keeper is gone too
+	}
+	s.step(core.Recheck{Found: found})
+	for run := range s.draining {
+		if _, ok := found[run]; !ok {
+			s.holdFIFOs(run)
+		}
+	}
+	s.show.info = true
+}
+
+// rehold gives the control socket to a new keeper.
+func (s *Supervisor) rehold() {
+	f, err := s.listener.(interface{ File() (*os.File, error) }).File()
+	if err == nil {
+		err = s.keeper.Hold(controlName, f)
+		f.Close()
+	}
+	if err != nil {
+		s.log.Warn("calls may fail while superd is away", "error", err)
+	}
+}
+
+// refind learns from the keeper there is now, or from /proc, what lives.
+func (s *Supervisor) refind() (map[string]core.Found, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), listPatience)
+	defer cancel()
+	listed, _, err := s.keeper.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[string]core.Found, len(listed))
+	for _, r := range listed {
+		found[r.Run] = foundOf(r)
+	}
+	for _, p := range s.state.Pools {
+		for _, w := range p.Workers {
+			if w.Run == nil {
+				continue
+			}
+			if _, ok := found[w.Run.ID]; ok {
+				continue
+			}
+			if f, ok := s.orphan(p, w); ok {
+				found[w.Run.ID] = f
+			}
+		}
+	}
+	return found, nil
+}
+
+// reopenPipes opens the FIFOs of a run whose log is read already; nil without an
+// error: there are none.
+func (s *Supervisor) reopenPipes(run string) (*logs.Pipes, error) {
+	if _, reading := s.logs.Stats(run); !reading {
+		return nil, nil
+	}
+	p := &logs.Pipes{Read: map[string]*os.File{}}
+	for _, stream := range []string{"out", "err"} {
+		write, err := os.OpenFile(s.fifo(run, stream), os.O_RDWR|unix.O_NOFOLLOW, 0)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			p.Close()
+			return nil, err
+		}
+		if p.Stdout == nil {
+			p.Stdout = write
+		}
+		p.Stderr = write
+		read, err := os.OpenFile(s.fifo(run, stream), os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
+		if err != nil {
+			p.Close()
+			return nil, err
+		}
+		p.Read[run+"."+stream] = read
+	}
+	if p.Stdout == nil {
+		return nil, nil
+	}
+	return p, nil
+}

@@ -1,0 +1,261 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/superd/superd/supervisor/core"
+	"github.com/superd/superd/supervisor/keeper"
+	"github.com/superd/superd/supervisor/logs"
+)
+
+// batch is how many events are dealt with before readers get a new snapshot.
+const batch = 256
+
+// drainPatience is how long the last lines of the last runs are waited for.
+const drainPatience = 5 * time.Second
+
+// Run is the loop. It ends when everything was stopped as told, or left alone
+// as told, and returns superd's exit code.
+func (s *Supervisor) Run() (code int) {
+	defer close(s.done)
+	for s.quit == nil {
+		s.publishState()
+		if at, ok := s.state.Deadline(); true {
+			if err := s.clock.arm(at, ok); err != nil {
+				s.degrade("clock", fmt.Sprintf("cannot set the timer: %v", err))
+			}
+		}
+		s.wait()
+		for range batch {
+			if s.quit != nil || !s.poll() {
+				break
+			}
+		}
+	}
+	s.stopping = true
+	s.show.info = true
+	s.publishState()
+	s.end()
+	return s.quit.Code
+}
+
+// wait blocks until there is something to do, and does it.
+func (s *Supervisor) wait() {
+	select {
+	case <-s.clock.ring:
+		s.clock.set = 0 // it has gone off
+		s.step(core.Tick{})
+	case do := <-s.requests:
+		do()
+	case <-s.inbox.filled:
+		s.takeInbox()
+	case ev, ok := <-s.keeper.Events():
+		s.fromKeeper(ev, ok)
+	case <-s.records.state.Changed():
+		s.lookAtState()
+	}
+}
+
+// poll does the next thing if there is one.
+func (s *Supervisor) poll() bool {
+	select {
+	case do := <-s.requests:
+		do()
+	case <-s.inbox.filled:
+		s.takeInbox()
+	case ev, ok := <-s.keeper.Events():
+		s.fromKeeper(ev, ok)
+	default:
+		return false
+	}
+	return true
+}
+
+// step tells the core what happened and does what follows.
+func (s *Supervisor) step(ev core.Event) {
+	for _, a := range s.state.Step(now(), ev) {
+		s.execute(a)
+	}
+}
+
+// publishState shows readers what has changed.
+func (s *Supervisor) publishState() {
+	s.show.publish(s.state, now(), s.history.seq(), s.info)
+}
+
+// info is what superd says of itself.
+func (s *Supervisor) info() Info {
+	cfg := s.config.Load()
+	in := Info{Version: s.opt.Version, PID: os.Getpid(), StartedAt: s.started, ConfigFile: cfg.File,
+		ConfigPending: s.pending, Adopted: s.adopted, Stopping: s.stopping || s.state.Leaving != nil,
+		Viewers: cfg.Viewers, Operators: cfg.Operators}
+	if s.keeper != nil {
+		in.KeeperPID = s.keeper.PID()
+	}
+	in.Degraded = append(in.Degraded, s.damage...)
+	for _, what := range slices.Sorted(maps.Keys(s.trouble)) {
+		in.Degraded = append(in.Degraded, s.trouble[what])
+	}
+	return in
+}
+
+// lookAtState passes on whether the durable state can be written.
+func (s *Supervisor) lookAtState() {
+	why := ""
+	if d := s.records.state.Degraded(); len(d) > 0 {
+		why = d[len(d)-1]
+	}
+	s.degrade("state", why)
+}
+
+// fromKeeper brings the core what the keeper tells, or gets another keeper.
+func (s *Supervisor) fromKeeper(ev keeper.Event, ok bool) {
+	if !ok {
+		s.keeperLost()
+		return
+	}
+	if s.helpers.take(ev) {
+		if ev.Gone || ev.Kind == keeper.SpawnFailed || ev.Kind == keeper.Gone {
+			s.tellKeeper(s.keeper.Acknowledge(ev.Run))
+		}
+		return
+	}
+	for _, w := range ev.Warnings {
+		s.step(core.Warned{Run: ev.Run, Message: w})
+	}
+	switch ev.Kind {
+	case keeper.Forked:
+		s.step(core.Forked{Run: ev.Run, PID: ev.PID, StartTicks: ev.StartTicks})
+	case keeper.Started:
+		s.step(core.Started{Run: ev.Run, PID: ev.PID, StartTicks: ev.StartTicks})
+	case keeper.SpawnFailed:
+		s.step(core.SpawnFailed{Run: ev.Run, Fail: core.Fail{Stage: ev.Stage, Reason: ev.Reason}})
+	case keeper.Exited:
+		s.step(core.Exited{Run: ev.Run, End: endOf(ev.Status), Gone: ev.Gone})
+	case keeper.Gone:
+		s.step(core.Gone{Run: ev.Run})
+	case keeper.Stuck:
+		s.reportStuck(ev)
+	}
+}
+
+// inbox is a queue into the loop that never blocks the sender: what goes in is
+// bounded by the number of runs.
+type inbox struct {
+	mu     sync.Mutex
+	queue  []func()
+	filled chan struct{}
+}
+
+func newInbox() *inbox { return &inbox{filled: make(chan struct{}, 1)} }
+
+// put has the loop do something soon.
+func (b *inbox) put(do func()) {
+	b.mu.Lock()
+	b.queue = append(b.queue, do)
+	b.mu.Unlock()
+	select {
+	case b.filled <- struct{}{}:
+	default:
+	}
+}
+
+func (s *Supervisor) takeInbox() {
+	s.inbox.mu.Lock()
+	queue := s.inbox.queue
+	s.inbox.queue = nil
+	s.inbox.mu.Unlock()
+	for _, do := range queue {
+		do()
+	}
+}
+
+// fromLogs is called by the goroutines of the logs.
+func (s *Supervisor) fromLogs(n logs.Notice) {
+	s.inbox.put(func() {
+		if n.Kind == logs.Drained {
+			// Nobody needs the run any more: its end is recorded and its last
+			// line is where it belongs.
+			s.tellKeeper(s.keeper.Acknowledge(n.Run))
+			delete(s.draining, n.Run)
+			return
+		}
+		s.publish(logNotice(n))
+	})
+}
+
+// logNotice puts a notice of the logs into the words of an event.
+func logNotice(n logs.Notice) core.Notice {
+	ev := core.Notice{Type: string(n.Kind), Pool: n.Pool, Worker: n.Worker, RunID: n.Run,
+		Data: map[string]any{"file": n.File}}
+	switch n.Kind {
+	case logs.Dropped:
+		ev.Message = fmt.Sprintf("%d bytes dropped", n.Bytes)
+		ev.Data["bytes"], ev.Data["lines"] = n.Bytes, n.Lines
+	case logs.Stalled:
+		ev.Message = "a write is in flight for more than a second"
+		if n.For > 0 {
+			ev.Message = fmt.Sprintf("goes on after %s", n.For.Round(time.Millisecond))
+			ev.Data["seconds"] = n.For.Seconds()
+		}
+	case logs.Rotated:
+		ev.Message = n.File
+	}
+	if n.Err != nil {
+		ev.Message += ": " + n.Err.Error()
+		ev.Data["error"] = n.Err.Error()
+	}
+	return ev
+}
+
+// end lets go of everything. Detached, the keeper and the workers stay.
+func (s *Supervisor) end() {
+	s.listener.Close()
+	if !s.quit.Detached {
+		s.drain()
+	}
+	s.prepare.close()
+	ctx, cancel := context.WithTimeout(context.Background(), drainPatience)
+	defer cancel()
+	if err := s.logs.Close(ctx); err != nil {
+		s.log.Warn("logs are left as they are", "error", err)
+	}
+	if s.quit.Detached {
+		s.keeper.Close()
+	} else {
+		if err := s.keeper.End(ctx); err != nil {
+			s.log.Warn("the keeper stays", "error", err)
+		}
+		os.Remove(s.socketPath())
+	}
+	if err := s.records.close(); err != nil {
+		s.log.Warn("the durable state may be behind", "error", err)
+	}
+	s.clock.close()
+	s.lock.Close()
+}
+
+// drain waits until the logs of the last runs are where they belong.
+func (s *Supervisor) drain() {
+	late := time.NewTimer(drainPatience)
+	defer late.Stop()
+	for len(s.draining) > 0 {
+		select {
+		case <-s.inbox.filled:
+			s.takeInbox()
+		case _, ok := <-s.keeper.Events():
+			if !ok {
+				return
+			}
+		case <-late.C:
+			s.log.Warn("some output was not written", "runs", len(s.draining))
+			return
+		}
+	}
+}

@@ -1,0 +1,220 @@
+package supervisor
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"github.com/superd/superd/supervisor/core"
+	"github.com/superd/superd/supervisor/keeper"
+	"github.com/superd/superd/supervisor/logs"
+	"github.com/superd/superd/supervisor/store"
+	"golang.org/x/sys/unix"
+)
+
+// lockPatience is how long a predecessor may take to die. What it left between
+// fork and exec holds its lock too: whoever has the lock knows that no process
+// is on its way that nobody counts.
+const lockPatience = 30 * time.Second
+
+// ErrRunning means that another superd answers for the same runtime_dir.
+var ErrRunning = errors.New("another superd runs")
+
+// Open recovers: it takes the lock, reads what was recorded, asks the keeper
+// what lives, and has the core decide what follows. When it returns, Run may be
+// called and the control socket be served.
+func Open(opt Options) (s *Supervisor, err error) {
+	s = &Supervisor{opt: opt, log: opt.Log, started: time.Now(), show: newShowcase(), inbox: newInbox(),
+		requests: make(chan request, 64), done: make(chan struct{}), replies: map[uint64]chan<- core.Reply{},
+		trouble: map[string]string{}, draining: map[string]bool{}}
+	s.config.Store(opt.Config)
+	if err := checkBudget(opt.Config); err != nil {
+		return nil, err
+	}
+	if err := s.takeFolder(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.lock.Close()
+		}
+	}()
+	if s.records, err = openRecords(opt.Config.RuntimeDir, opt.Config.StateDir); err != nil {
+		return nil, fmt.Errorf("cannot keep records: %w", err)
+	}
+	if s.clock, err = newAlarmClock(); err != nil {
+		return nil, err
+	}
+	s.logs, err = logs.New(logs.Options{RuntimeDir: opt.Config.RuntimeDir, LogDir: opt.Config.LogDir, Notify: s.fromLogs})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.recover(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// takeFolder makes runtime_dir and takes its lock.
+func (s *Supervisor) takeFolder() error {
+	dir := s.opt.Config.RuntimeDir
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("cannot make runtime_dir: %w", err)
+	}
+	// What is in it is guarded piece by piece; the control socket is for everybody.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return fmt.Errorf("cannot open runtime_dir to clients: %w", err)
+	}
+	for deadline := time.Now().Add(lockPatience); ; {
+		lock, err := store.Lock(dir+"/lock", time.Second)
+		if err == nil {
+			s.lock = lock
+			return nil
+		}
+		if !errors.Is(err, store.ErrLocked) {
+			return err
+		}
+		if answers(s.socketPath()) {
+			return fmt.Errorf("%w: it answers on %s (stop it with superctl shutdown, or use another runtime_dir)", ErrRunning, s.socketPath())
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("cannot lock %s: another process has held it for %s and no superd answers (is one stopped, or hanging?)", dir, lockPatience)
+		}
+	}
+}
+
+func (s *Supervisor) socketPath() string { return s.opt.Config.RuntimeDir + "/control.sock" }
+
+// answers tells whether a superd, and not only a backlog, is behind a socket.
+func answers(socket string) bool {
+	conn, err := net.DialTimeout("unix", socket, time.Second)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(2 * time.Second))
+	if _, err := conn.Write([]byte("GET /healthz HTTP/1.1\r\nHost: superd\r\nConnection: close\r\n\r\n")); err != nil {
+		return false
+	}
+	var first [5]byte
+	n, err := conn.Read(first[:])
+	return err == nil && string(first[:n]) == "HTTP/"
+}
+
+// controlName is the control socket's name in the keeper.
+const controlName = "control"
+
+// listen gets the control socket back from the keeper, or makes it. The keeper
+// holds it, so that calls made while no superd is there wait in its backlog.
+func (s *Supervisor) listen() error {
+	path := s.socketPath()
+	if f, err := s.keeper.Fetch(controlName); err == nil {
+		l, err := net.FileListener(f)
+		f.Close()
+		if err == nil && boundTo(l, path) {
+			s.listener = unlinkless(l)
+			return nil
+		}
+		if err == nil {
+			l.Close()
+		}
+	}
+	// The lock is ours: whatever bears the name now is left over.
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("cannot bind the control socket: %w", err)
+	}
+	old := unix.Umask(0o177)
+	l, err := net.Listen("unix", path)
+	unix.Umask(old)
+	if err != nil {
+		return fmt.Errorf("cannot bind the control socket: %w", err)
+	}
+	s.listener = unlinkless(l)
+	if err := os.Chmod(path, 0o666); err != nil {
+		return fmt.Errorf("cannot open the control socket to clients: %w", err)
+	}
+	f, err := l.(*net.UnixListener).File()
+	if err != nil {
+		return fmt.Errorf("cannot share the control socket: %w", err)
+	}
+	defer f.Close()
+	return s.keeper.Hold(controlName, f)
+}
+
+// unlinkless keeps a listener from removing its socket's name when it is closed:
+// after a crash or an upgrade it is still in use.
+func unlinkless(l net.Listener) net.Listener {
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	return l
+}
+
+// boundTo tells whether a path still names a socket and the listener was bound there.
+func boundTo(l net.Listener, path string) bool {
+	fi, err := os.Lstat(path)
+	return err == nil && fi.Mode()&os.ModeSocket != 0 && l.Addr().String() == path
+}
+
+// recover is the only way to start.
+func (s *Supervisor) recover() error {
+	seed, err := randomSeed()
+	if err != nil {
+		return err
+	}
+	s.state = core.New(seed)
+	sameBoot, damage, err := s.records.load(s.state)
+	if err != nil {
+		return fmt.Errorf("cannot read the records: %w", err)
+	}
+	s.damage = damage
+	s.history = newHistory(s.records.host.Seq, func(limit uint64) { s.recorded(s.records.reserveSeq(limit)) })
+	s.history.resize(workersIn(s.opt.Config))
+	client, started, err := keeper.Dial(s.opt.Config.RuntimeDir, s.keeperOptions())
+	if err != nil {
+		return fmt.Errorf("cannot reach a keeper: %w", err)
+	}
+	s.keeper = client
+	s.prepare = newPreparer(s, client)
+	s.publish(core.Notice{Type: "superd.started", PID: os.Getpid(), Message: "version " + s.opt.Version,
+		Data: map[string]any{"version": s.opt.Version}})
+	if started {
+		s.publish(core.Notice{Type: "keeper.started", PID: client.PID()})
+	}
+	if err := s.listen(); err != nil {
+		return err
+	}
+	found, err := s.find(sameBoot)
+	if err != nil {
+		return err
+	}
+	for _, d := range s.damage {
+		s.publish(core.Notice{Type: "superd.degraded", Message: d})
+	}
+	s.lookAtState()
+	ctx, cancel := context.WithTimeout(context.Background(), resolvePatience)
+	defer cancel()
+	s.step(core.Begin{Specs: s.specs(ctx, s.opt.Config), Found: found, SameBoot: sameBoot})
+	s.show.info = true
+	s.publishState()
+	return nil
+}
+
+// resolvePatience is how long the directories of all pools may take to be
+// resolved at the start.
+const resolvePatience = 5 * time.Second
+
+func (s *Supervisor) keeperOptions() keeper.Options {
+	return keeper.Options{Exe: s.opt.Exe, Log: func(m string) { s.log.Warn("keeper: " + m) }}
+}
+
+func randomSeed() (uint64, error) {
+	var b [8]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return 0, fmt.Errorf("cannot get a random number: %w", err)
+	}
+	return binary.LittleEndian.Uint64(b[:]), nil
+}

@@ -1,0 +1,243 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"github.com/superd/superd/config"
+	"github.com/superd/superd/supervisor/core"
+	"github.com/superd/superd/supervisor/keeper"
+	"github.com/superd/superd/supervisor/logs"
+	"github.com/superd/superd/supervisor/proc"
+)
+
+// stagePrepare is the stage of a start that is superd's own: users, environment
+// files and the like, before the keeper is asked.
+const stagePrepare = "prepare"
+
+// preparation is a spawn that is being made ready: everything in it is a copy
+// or never changes, so that it can be worked on beside the loop.
+type preparation struct {
+	run        string
+	pool       string
+	index      int
+	alt        int
+	deployment string
+	revision   *core.Revision
+	// taken is set once: by the goroutine that hands the spawn to the keeper, or
+	// by whoever cancels it.
+	taken atomic.Bool
+}
+
+func newPreparation(a core.Spawn) *preparation {
+	return &preparation{run: a.Run, pool: a.Pool.Name, index: a.Worker.Index,
+		deployment: a.Worker.Run.Deployment, revision: a.Revision}
+}
+
+// preparer makes spawns ready, one goroutine for each pool that has any: a pool
+// whose directory hangs holds up nobody but itself, and no goroutine stays when
+// all is done.
+type preparer struct {
+	s *Supervisor
+
+	mu     sync.Mutex
+	queues map[string][]*preparation // a pool is in it while its goroutine lives
+	open   map[string]*preparation   // by run, until handed over
+	client *keeper.Client
+	base   []string // superd's own environment
+	cgroup string   // where runs with a cgroup of their own have it; empty: nowhere
+	closed bool
+}
+
+func newPreparer(s *Supervisor, client *keeper.Client) *preparer {
+	root, _ := proc.CgroupRoot() // the configuration was refused if it is needed and not to be had
+	return &preparer{s: s, queues: map[string][]*preparation{}, open: map[string]*preparation{},
+		client: client, base: os.Environ(), cgroup: root}
+}
+
+// use has later spawns go to another keeper.
+func (q *preparer) use(c *keeper.Client) {
+	q.mu.Lock()
+	q.client = c
+	q.mu.Unlock()
+}
+
+// spawn queues a preparation behind those of its pool.
+func (q *preparer) spawn(p *preparation) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return
+	}
+	q.open[p.run] = p
+	queue, going := q.queues[p.pool]
+	q.queues[p.pool] = append(queue, p)
+	if !going {
+		go q.work(p.pool)
+	}
+}
+
+// cancel gives up a preparation that was not handed over, and tells if it could.
+func (q *preparer) cancel(run string) bool {
+	q.mu.Lock()
+	p := q.open[run]
+	delete(q.open, run)
+	q.mu.Unlock()
+	return p != nil && !p.taken.Swap(true)
+}
+
+func (q *preparer) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	clear(q.open)
+}
+
+// work prepares what is queued for a pool, in order, and ends.
+func (q *preparer) work(pool string) {
+	for {
+		q.mu.Lock()
+		queue := q.queues[pool]
+		if len(queue) == 0 || q.closed {
+			delete(q.queues, pool)
+			q.mu.Unlock()
+			return
+		}
+		p := queue[0]
+		q.queues[pool] = queue[1:]
+		q.mu.Unlock()
+		if !p.taken.Load() {
+			q.prepare(p)
+		}
+		q.mu.Lock()
+		delete(q.open, p.run)
+		q.mu.Unlock()
+	}
+}
+
+// prepare makes one spawn ready and hands it to the keeper, or reports why not.
+func (q *preparer) prepare(p *preparation) {
+	if err := q.handOver(p); err != nil && !errors.Is(err, keeper.ErrLost) && !errors.Is(err, errCancelled) {
+		if p.taken.Swap(true) && !errors.As(err, new(*sendError)) {
+			return // cancelled meanwhile, and answered
+		}
+		q.s.inbox.put(func() {
+			q.s.step(core.SpawnFailed{Run: p.run, Fail: core.Fail{Stage: stagePrepare, Reason: err.Error()}})
+		})
+	}
+}
+
+var errCancelled = errors.New("cancelled")
+
+// sendError is what came of handing a spawn to the keeper, after it could no
+// longer be cancelled.
+type sendError struct{ error }
+
+func (e *sendError) Unwrap() error { return e.error }
+
+// handOver composes the spawn, makes its FIFOs and sends it.
+func (q *preparer) handOver(p *preparation) error {
+	c := p.revision.Config
+	account, err := q.s.account(c)
+	if err != nil {
+		return err
+	}
+	command, err := q.compose(p, c, account)
+	if err != nil {
+		return err
+	}
+	spec := logSpec(c, p.index, account.GID)
+	pipes, err := q.pipes(p.run, spec, account)
+	if err != nil {
+		return err
+	}
+	defer pipes.Close()
+	command.Run, command.Label = p.run, fmt.Sprintf("%s/%d", p.pool, p.index)
+	command.Umask, command.Limits, command.KillScope = uint32(c.Umask), c.Limits, c.KillScope
+	command.Stdout, command.Stderr, command.Hold = pipes.Stdout, pipes.Stderr, pipes.Read
+	if c.KillScope == config.ScopeCgroup {
+		command.Cgroup = filepath.Join(q.cgroup, "superd-"+p.run)
+	}
+	if p.taken.Swap(true) {
+		return errCancelled
+	}
+	q.mu.Lock()
+	client := q.client
+	q.mu.Unlock()
+	if err := client.Spawn(context.Background(), command); err != nil {
+		return &sendError{err}
+	}
+	return nil
+}
+
+// pipes makes a run's FIFOs and has them read. A spawn that is asked for again
+// after a crash has them already: its reader goes on, and they are opened once more.
+func (q *preparer) pipes(run string, spec logs.Spec, account *config.Account) (*logs.Pipes, error) {
+	if pipes, err := q.s.reopenPipes(run); pipes != nil || err != nil {
+		return pipes, err
+	}
+	pipes, err := q.s.logs.Prepare(run, spec, account.UID, account.GID)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range pipes.Warnings {
+		q.s.warn(run, w)
+	}
+	if err := q.s.logs.Attach(run, spec, pipes); err != nil {
+		pipes.Close()
+		return nil, err
+	}
+	return pipes, nil
+}
+
+// compose renders the command of a run: argv, environment, directory, program.
+func (q *preparer) compose(p *preparation, c *config.Pool, account *config.Account) (keeper.Spawn, error) {
+	env, err := config.ReadEnvFiles(c.EnvFiles, account)
+	if err != nil {
+		return keeper.Spawn{}, err
+	}
+	cmd, err := c.Render(config.RunContext{Index: p.index, Alt: p.alt, Release: p.revision.Release, RunID: p.run,
+		Deployment: p.deployment, Revision: p.revision.Number, Base: q.base, FileEnv: env, Account: *account})
+	if err != nil {
+		return keeper.Spawn{}, err
+	}
+	path, err := config.LookPath(cmd.Argv[0], cmd.Dir, cmd.Getenv("PATH"))
+	if err != nil {
+		return keeper.Spawn{}, err
+	}
+	return keeper.Spawn{Path: path, Args: cmd.Argv, Env: cmd.Env, Dir: cmd.Dir,
+		Credential: credential(account), Direct: onLocalDisks(cmd.Dir, path)}, nil
+}
+
+// onLocalDisks tells whether both paths answer and lie on this machine's own
+// file systems, so that a spawn under vfork cannot hang in them.
+func onLocalDisks(paths ...string) bool {
+	for _, path := range paths {
+		if local, err := proc.IsLocalFS(path); err != nil || !local {
+			return false
+		}
+	}
+	return true
+}
+
+// credential is whom a run becomes; nil when it stays who superd is.
+func credential(a *config.Account) *proc.Credential {
+	if a.Self {
+		return nil
+	}
+	c := &proc.Credential{UID: uint32(a.UID), GID: uint32(a.GID)}
+	for _, g := range a.Groups {
+		c.Groups = append(c.Groups, uint32(g))
+	}
+	return c
+}
+
+// warn tells of something that went less than well for a run.
+func (s *Supervisor) warn(run, message string) {
+	s.inbox.put(func() { s.step(core.Warned{Run: run, Message: message}) })
+}

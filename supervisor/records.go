@@ -1,0 +1,255 @@
+package supervisor
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/superd/superd/supervisor/core"
+	"github.com/superd/superd/supervisor/proc"
+	"github.com/superd/superd/supervisor/store"
+)
+
+// The buckets and keys of what is kept on disk.
+const (
+	superdRecord = "superd" // hostRecord
+	poolPrefix   = "pool."  // core.Pool, without its workers
+	poolBucket   = "pool"
+	superdBucket = "superd"
+	seqKey       = "seq"
+)
+
+// The size of a worker's record: room for what is always there, and for each
+// restart in its window.
+const (
+	workerRecordBase  = 1536
+	workerRecordStamp = 24
+)
+
+// hostRecord is what is kept of superd itself.
+type hostRecord struct {
+	BootID       string
+	PIDNamespace uint64
+	Seq          uint64 // reserved event numbers
+}
+
+// records keeps the core's entities: in runtime_dir what must be known after a
+// crash, before the deed; in state_dir, written behind, what outlives a reboot.
+type records struct {
+	dir    *store.Dir
+	state  *store.State
+	tables map[string]*store.Table
+	host   hostRecord
+}
+
+func openRecords(runtimeDir, stateDir string) (*records, error) {
+	dir, err := store.OpenDir(runtimeDir + "/records")
+	if err != nil {
+		return nil, err
+	}
+	state, err := store.OpenState(stateDir)
+	if err != nil {
+		dir.Close()
+		return nil, err
+	}
+	return &records{dir: dir, state: state, tables: map[string]*store.Table{}}, nil
+}
+
+// load reads what was kept. sameBoot tells whether the instants in it are of
+// this boot; damage is what could not be read, in words.
+func (r *records) load(st *core.State) (sameBoot bool, damage []string, err error) {
+	bootID, err := proc.BootID()
+	if err != nil {
+		return false, nil, err
+	}
+	ns, err := proc.PIDNamespace()
+	if err != nil {
+		return false, nil, err
+	}
+	if data, ok, err := r.dir.GetFile(superdRecord); err != nil {
+		damage = append(damage, err.Error())
+	} else if ok {
+		if err := json.Unmarshal(data, &r.host); err != nil {
+			damage = append(damage, fmt.Sprintf("cannot read the record of superd: %v", err))
+		}
+	}
+	sameBoot = r.host.BootID == bootID && r.host.PIDNamespace == ns
+	r.host.BootID, r.host.PIDNamespace = bootID, ns
+	if data, ok := r.state.Get(superdBucket, seqKey); ok {
+		var seq uint64
+		if json.Unmarshal(data, &seq) == nil {
+			r.host.Seq = max(r.host.Seq, seq)
+		}
+	}
+	names, err := r.poolNames()
+	if err != nil {
+		return false, nil, err
+	}
+	for _, name := range names {
+		if err := r.loadPool(st, name); err != nil {
+			damage = append(damage, err.Error())
+		}
+	}
+	return sameBoot, append(damage, r.dir.Damage()...), r.saveHost()
+}
+
+// poolNames are the pools of which either place knows.
+func (r *records) poolNames() ([]string, error) {
+	files, err := r.dir.Files()
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the records: %w", err)
+	}
+	var names []string
+	seen := map[string]bool{}
+	for _, file := range files {
+		if name, ok := strings.CutPrefix(file, poolPrefix); ok {
+			names, seen[name] = append(names, name), true
+		}
+	}
+	for name := range r.state.All(poolBucket) {
+		if !seen[name] {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// loadPool reads a pool from the runtime record, or else from the durable one.
+func (r *records) loadPool(st *core.State, name string) error {
+	data, ok, err := r.dir.GetFile(poolPrefix + name)
+	if err != nil || !ok {
+		if data, ok = r.state.Get(poolBucket, name); !ok {
+			return err
+		}
+	}
+	p := &core.Pool{}
+	if err := json.Unmarshal(data, p); err != nil {
+		return fmt.Errorf("cannot read the record of pool %s: %w (it starts afresh)", name, err)
+	}
+	if p.Name != name || p.Config == nil {
+		return fmt.Errorf("cannot read the record of pool %s: it is not whole (it starts afresh)", name)
+	}
+	workers, err := r.loadWorkers(name)
+	st.Load(p, workers)
+	return err
+}
+
+func (r *records) loadWorkers(pool string) ([]*core.Worker, error) {
+	t, err := r.dir.Table(pool, 1, workerRecordBase)
+	if err != nil {
+		return nil, err
+	}
+	r.tables[pool] = t
+	var workers []*core.Worker
+	var damaged []error
+	for slot := range t.Slots() {
+		data, ok, err := t.Get(slot)
+		if err != nil {
+			damaged = append(damaged, err)
+		}
+		if err != nil || !ok {
+			continue
+		}
+		w := &core.Worker{}
+		if err := json.Unmarshal(data, w); err != nil || w.Index != slot {
+			damaged = append(damaged, fmt.Errorf("cannot read the record of %s/%d: %v", pool, slot, err))
+			continue
+		}
+		workers = append(workers, w)
+	}
+	return workers, errors.Join(damaged...)
+}
+
+func (r *records) saveHost() error {
+	data, err := json.Marshal(r.host)
+	if err != nil {
+		return err
+	}
+	return r.dir.PutFile(superdRecord, data)
+}
+
+// reserveSeq keeps the number up to which events may be numbered.
+func (r *records) reserveSeq(limit uint64) error {
+	r.host.Seq = limit
+	data, _ := json.Marshal(limit) // a number
+	r.state.Put(superdBucket, seqKey, data)
+	return r.saveHost()
+}
+
+func (r *records) savePool(p *core.Pool) error {
+	data, err := json.Marshal(p)
+	if err != nil {
+		return fmt.Errorf("cannot save pool %s: %w", p.Name, err)
+	}
+	r.state.Put(poolBucket, p.Name, data)
+	return r.dir.PutFile(poolPrefix+p.Name, data)
+}
+
+func (r *records) saveWorker(p *core.Pool, w *core.Worker) error {
+	data, err := json.Marshal(w)
+	if err != nil {
+		return fmt.Errorf("cannot save %s/%d: %w", p.Name, w.Index, err)
+	}
+	t, err := r.table(p, w.Index+1, len(data))
+	if err != nil {
+		return err
+	}
+	return t.Put(w.Index, data)
+}
+
+// table is a pool's table, with room for all its workers and for what they may
+// come to need: later nothing has to be asked of a disk that may be full.
+func (r *records) table(p *core.Pool, slots, size int) (*store.Table, error) {
+	t := r.tables[p.Name]
+	if t != nil && slots <= t.Slots() && size <= t.Size() {
+		return t, nil
+	}
+	slots = max(slots, len(p.Workers))
+	size = max(size, workerRecordBase+workerRecordStamp*min(p.Config.Restart.Attempts, 1000))
+	if t != nil {
+		return t, t.Grow(slots, size)
+	}
+	t, err := r.dir.Table(p.Name, slots, size)
+	if err == nil {
+		r.tables[p.Name] = t
+	}
+	return t, err
+}
+
+// dropWorkers forgets the workers from an index on.
+func (r *records) dropWorkers(pool string, from int) error {
+	t := r.tables[pool]
+	if t == nil {
+		return nil
+	}
+	var errs []error
+	for slot := from; slot < t.Slots(); slot++ {
+		errs = append(errs, t.Clear(slot))
+	}
+	return errors.Join(errs...)
+}
+
+func (r *records) dropPool(name string) error {
+	r.state.Delete(poolBucket, name)
+	var errs []error
+	if t := r.tables[name]; t != nil {
+		errs = append(errs, t.Remove())
+		delete(r.tables, name)
+	}
+	errs = append(errs, r.dir.RemoveFile(poolPrefix+name))
+	return errors.Join(errs...)
+}
+
+func (r *records) close() error {
+	var errs []error
+	for _, t := range r.tables {
+		errs = append(errs, t.Close())
+	}
+	errs = append(errs, r.state.Close(), r.dir.Close())
+	if err := errors.Join(errs...); err != nil && !errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,163 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/superd/superd/config"
+	"github.com/superd/superd/supervisor/core"
+	"github.com/superd/superd/supervisor/keeper"
+	"github.com/superd/superd/supervisor/logs"
+)
+
+// Options is what a supervisor is made of.
+type Options struct {
+	Config  *config.Config // accepted
+	Version string
+	// Load reads the configuration files anew, for Apply. It may wait for a disk.
+	Load func() (*config.Config, error)
+	// Exe is the program that is the keeper when told to; empty: /proc/self/exe.
+	Exe string
+	Log *slog.Logger
+}
+
+// Supervisor runs the pools of one configuration. Its methods are safe for
+// concurrent use.
+type Supervisor struct {
+	opt      Options
+	log      *slog.Logger
+	started  time.Time
+	lock     *os.File
+	listener net.Listener
+	records  *records
+	logs     *logs.Manager
+	clock    *alarmClock
+	history  *history
+	show     *showcase
+	inbox    *inbox
+	requests chan request
+	done     chan struct{} // closed when Run has ended
+	sampler  sampler
+	accounts accounts
+	applying sync.Mutex // one Apply at a time
+	helpers  helpers
+
+	config atomic.Pointer[config.Config] // in force
+
+	// Below is the loop's alone.
+	state    *core.State
+	keeper   *keeper.Client
+	prepare  *preparer
+	replies  map[uint64]chan<- core.Reply
+	nextRef  uint64
+	adopted  int
+	pending  bool     // the files on disk were refused
+	damage   []string // what could not be read at the start
+	trouble  map[string]string
+	draining map[string]bool // ended runs whose logs are still read
+	stopping bool
+	quit     *core.Quit
+}
+
+var _ API = (*Supervisor)(nil)
+
+// ErrStopped is the answer to whoever asks a supervisor that has ended.
+var ErrStopped = errors.New("superd has been stopped")
+
+// request is something that the loop is to do for somebody.
+type request func()
+
+// Listener is the control socket, bound and held where it outlives superd.
+func (s *Supervisor) Listener() net.Listener { return s.listener }
+
+// Snapshot implements API.
+func (s *Supervisor) Snapshot() (*Snapshot, <-chan struct{}) { return s.show.get() }
+
+// Events implements API.
+func (s *Supervisor) Events(seq uint64, limit int) ([]Event, uint64, <-chan struct{}) {
+	return s.history.after(seq, limit)
+}
+
+// ask has the loop do something, in order and between two steps.
+func (s *Supervisor) ask(ctx context.Context, do request) error {
+	select {
+	case s.requests <- do:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.done:
+		return ErrStopped
+	}
+}
+
+// Do implements API.
+func (s *Supervisor) Do(ctx context.Context, c core.Command) (core.Reply, error) {
+	if c.Verb == core.VerbRestart && len(c.Workers) == 0 {
+		// A restart takes what `directory` means now.
+		if p := s.config.Load().Pools[c.Pool]; p != nil {
+			c.Release = s.release(ctx, p)
+		}
+	}
+	answer := make(chan core.Reply, 1)
+	err := s.ask(ctx, func() {
+		s.nextRef++
+		s.replies[s.nextRef] = answer
+		s.step(core.Do{Ref: s.nextRef, Command: c})
+	})
+	if err != nil {
+		return core.Reply{}, err
+	}
+	select {
+	case r := <-answer:
+		return r, nil
+	case <-ctx.Done():
+		return core.Reply{}, ctx.Err()
+	case <-s.done:
+		return core.Reply{}, ErrStopped
+	}
+}
+
+// Shutdown implements API. It returns when the end has begun.
+func (s *Supervisor) Shutdown(ctx context.Context, now, detach bool, by string) error {
+	begun := make(chan struct{})
+	err := s.ask(ctx, func() {
+		s.step(core.Leave{Now: now, Detach: detach, By: by})
+		close(begun)
+	})
+	if err != nil {
+		return err
+	}
+	<-begun
+	return nil
+}
+
+// Forward passes a signal that superd got on to the pools that ask for it.
+func (s *Supervisor) Forward(ctx context.Context, sig os.Signal) error {
+	for _, c := range s.forwards(sig) {
+		if _, err := s.Do(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// degrade notes that something does not work as it should, or does again when
+// why is empty. It is called on the loop.
+func (s *Supervisor) degrade(what, why string) {
+	if s.trouble[what] == why {
+		return
+	}
+	if why == "" {
+		delete(s.trouble, what)
+	} else {
+		s.trouble[what] = why
+		s.publish(core.Notice{Type: "superd.degraded", Message: why})
+	}
+	s.show.info = true
+}
