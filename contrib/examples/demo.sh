@@ -26,7 +26,11 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-say() { printf '\n\033[1m# %s\033[0m\n' "$*"; }
+if [ -t 1 ]; then
+	say() { printf '\n\033[1m# %s\033[0m\n' "$*"; }
+else
+	say() { printf '\n# %s\n' "$*"; }
+fi
 ctl() { "$bin/superctl" -s "$dir/run/control.sock" "$@"; }
 show() {
 	printf '$ superctl %s\n' "$*"
@@ -36,9 +40,8 @@ show() {
 # A copy in this folder belongs to whoever runs the demo, as superd demands.
 cp "$here/pollers.toml" "$dir/pollers.toml"
 cat >"$dir/superd.toml" <<TOML
-include = ["pollers.toml"]
-
 [superd]
+include     = ["pollers.toml"]
 runtime_dir = "$dir/run"
 state_dir   = "$dir/state"
 log_dir     = "$dir/log"
@@ -65,6 +68,9 @@ say "a rolling restart: one worker after the other, each healthy before the next
 show restart polite
 tail -n 4 "$dir/log/polite/0.log"
 
+say "what happened until now (the flaky one crashes, and is restarted with growing waits)"
+show events
+
 say "superd dies and comes back: the workers do not notice"
 kill -KILL "$superd"
 wait "$superd" 2>/dev/null || true
@@ -75,9 +81,8 @@ show status
 say "the one that ignores TERM is stopped all the same, with its children"
 show stop impolite
 
-say "what happened"
+say "what happened since"
 show events
-show status
 
 say "superctl shutdown stops every pool by its own stop sequence"
 show shutdown

@@ -65,9 +65,8 @@ func start(t *testing.T, example string, replace ...string) *host {
 		}
 	}
 	write(t, filepath.Join(dir, "example.toml"), strings.NewReplacer(replace...).Replace(string(text)))
-	write(t, filepath.Join(dir, "superd.toml"), fmt.Sprintf(`
-include = ["example.toml"]
-[superd]
+	write(t, filepath.Join(dir, "superd.toml"), fmt.Sprintf(`[superd]
+include     = ["example.toml"]
 runtime_dir = "%[1]s/run"
 state_dir   = "%[1]s/state"
 log_dir     = "%[1]s/log"
