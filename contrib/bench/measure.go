@@ -55,7 +55,7 @@ func (b *run) start() error {
 
 // startFloor is the same without a supervisor.
 func (b *run) startFloor() (time.Duration, error) {
-	cmd := exec.Command(filepath.Join(b.dir, "floor"), strconv.Itoa(*workers), filepath.Join(b.dir, "worker"), b.startSocket())
+	cmd := exec.Command(filepath.Join(b.dir, "floor"), strconv.Itoa(*workers), filepath.Join(b.dir, "worker"), b.startFIFO())
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return 0, err
@@ -93,18 +93,19 @@ func (b *run) rest() error {
 	if err != nil {
 		return err
 	}
-	var total, threads int
-	for _, pid := range b.pids {
+	var share [2]float64 // of superd and the keeper, in MB
+	threads := 0
+	for i, pid := range b.pids {
 		kb, err := pss(pid)
 		if err != nil {
 			return err
 		}
 		tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
-		total += kb
+		share[i] = float64(kb) / 1024
 		threads += len(tasks)
 	}
-	row(fmt.Sprintf("memory (PSS) with %d idle workers", *workers), fmt.Sprintf("%.1f MB", float64(total)/1024), "",
-		fmt.Sprintf("superd and keeper, %d threads", threads))
+	row(fmt.Sprintf("memory (PSS) with %d idle workers", *workers), fmt.Sprintf("%.1f MB", share[0]+share[1]), "",
+		fmt.Sprintf("superd %.1f, keeper %.1f; %d threads", share[0], share[1], threads))
 	return nil
 }
 

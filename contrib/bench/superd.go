@@ -21,26 +21,32 @@ const patience = 2 * time.Minute
 // run is one run of the benchmark.
 type run struct {
 	dir, bin string
-	starts   *net.UnixConn // a datagram for each worker that has started
+	starts   *os.File // a FIFO, in which is a byte for each worker that has started
 	superd   *exec.Cmd
 	pids     []int // of superd and the keeper
 }
 
-func (b *run) startSocket() string { return filepath.Join(b.dir, "starts") }
+func (b *run) startFIFO() string { return filepath.Join(b.dir, "starts") }
 
-func (b *run) listen() (err error) {
-	b.starts, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: b.startSocket(), Net: "unixgram"})
+func (b *run) listen() error {
+	if err := syscall.Mkfifo(b.startFIFO(), 0o600); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(b.startFIFO(), os.O_RDWR|syscall.O_NONBLOCK, 0)
+	b.starts = f
 	return err
 }
 
 // await waits until so many workers have told that they have started.
 func (b *run) await(n int) error {
-	buf := make([]byte, 16)
+	buf := make([]byte, 4096)
 	b.starts.SetReadDeadline(time.Now().Add(patience))
-	for i := range n {
-		if _, err := b.starts.Read(buf); err != nil {
-			return fmt.Errorf("only %d of %d workers have started: %w", i, n, err)
+	for started := 0; started < n; {
+		m, err := b.starts.Read(buf)
+		if err != nil {
+			return fmt.Errorf("only %d of %d workers have started: %w", started, n, err)
 		}
+		started += m
 	}
 	return nil
 }
@@ -65,7 +71,7 @@ update = { min_healthy_time = "1s" }
 command = ["cat", "%[1]s/lines"]
 restart = { on = "never" }
 log = { max_size = "0" }
-`, b.dir, b.startSocket(), *workers)
+`, b.dir, b.startFIFO(), *workers)
 	file := filepath.Join(b.dir, "superd.toml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return err
