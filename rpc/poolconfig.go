@@ -11,6 +11,15 @@ type PoolConfig struct {
 	// EnvHidden tells that the asker is no operator: the values in env are null.
 	EnvHidden bool     `json:"env_hidden"`
 	Config    PoolKeys `json:"config"`
+	// Settings are the same keys for people, in the order of the documentation.
+	Settings []Setting `json:"settings"`
+}
+
+// Setting is one key in force, and where it comes from.
+type Setting struct {
+	Key    string `json:"key"`    // "count", "restart.delay", "env.PORT"
+	Value  Text   `json:"value"`  // as in TOML; null: superd's own holds, or it is hidden
+	Source string `json:"source"` // "FILE:LINE", "defaults FILE:LINE" or "default"
 }
 
 // PoolKeys are the keys of a [pool.NAME] table.

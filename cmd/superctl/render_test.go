@@ -109,17 +109,14 @@ func TestWatch(t *testing.T) {
 
 func TestShow(t *testing.T) {
 	f := newFake(t)
-	hush := "hush \"hush\""
-	nofile := uint64(1024)
 	f.gets["/v1/pools/mailers/config"] = rpc.PoolConfig{
-		Pool: "mailers", File: "/etc/superd/superd.toml", Count: 5, Scaled: true,
-		Config: rpc.PoolKeys{
-			Command: []string{"sh", "-c", "a\nb"}, Count: 4, Groups: []string{}, Directory: "/srv", Umask: "022",
-			Env: map[string]*string{"B": &hush, "A.x": &hush}, Stop: []string{"TERM 10s", "KILL"}, Forward: map[string]string{"HUP": "USR1"},
-			SuccessExit: []any{0, "TERM"}, AfterTimeout: 60, Autostart: true,
-			Restart: rpc.RestartKeys{On: "always", Attempts: 10, Interval: 600, Delay: 0.5, MaxDelay: 0.5, Jitter: 0.1, Mode: "delay"},
-			Log:     rpc.LogKeys{Target: "file", MaxSize: 10 << 20, Keep: 10},
-			Limits:  rpc.LimitKeys{NoFile: &nofile},
+		Pool: "mailers", File: "/etc/superd/superd.toml", Count: 5, Scaled: true, EnvHidden: true,
+		Settings: []rpc.Setting{
+			{Key: "command", Value: `["sh", "-c", "a\nb"]`, Source: "/etc/superd/superd.toml:3"},
+			{Key: "count", Value: "4", Source: "/etc/superd/superd.toml:4"},
+			{Key: "user", Source: "default"},
+			{Key: "env.SECRET", Source: "defaults /etc/superd/superd.toml:1"},
+			{Key: "restart.delay", Value: `"1s"`, Source: "default"},
 		},
 	}
 	golden(t, "show.txt", f.ctl("show", "mailers").out)
@@ -211,7 +208,7 @@ func TestProgressOnATerminal(t *testing.T) {
 	p.finished = true
 	g.update()
 	g.end()
-	const want = "web: starting, 1 running, 1 s…\n\x1b[1A\x1b[Jweb: started, 2 running\n"
+	const want = "web: starting, 1 running, 1 …\n\x1b[1A\x1b[Jweb: started, 2 running\n"
 	if out.String() != want {
 		t.Errorf("%q", out.String())
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -54,14 +55,16 @@ be reached; 4 not permitted; 5 no such pool or worker; 6 still going when
 // root is the command tree.
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
-		Use:              "superctl",
-		Short:            "Show and control the pools of superd",
-		Long:             rootHelp,
-		Example:          "  superctl status\n  superctl restart mailers\n  superctl scale mailers=8",
-		SilenceErrors:    true,
-		SilenceUsage:     true,
-		Args:             cobra.NoArgs,
-		PersistentPreRun: func(*cobra.Command, []string) { a.ran = true },
+		Use:                   "superctl",
+		Short:                 "Show and control the pools of superd",
+		Long:                  rootHelp,
+		Example:               "  superctl status\n  superctl restart mailers\n  superctl scale mailers=8",
+		SilenceErrors:         true,
+		SilenceUsage:          true,
+		Args:                  knownCommand,
+		DisableFlagsInUseLine: true,
+		RunE:                  func(c *cobra.Command, _ []string) error { return c.Help() },
+		PersistentPreRun:      func(*cobra.Command, []string) { a.ran = true },
 	}
 	root.AddGroup(
 		&cobra.Group{ID: groupLook, Title: "See what is:"},
@@ -84,6 +87,18 @@ func (a *app) root() *cobra.Command {
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	return root
+}
+
+// knownCommand refuses what is no command, and says which one may be meant.
+func knownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("there is no command %q", args[0])
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		text += "; did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return usage("superctl help", "%s", text)
 }
 
 // run does what the arguments say and returns the exit code.

@@ -41,7 +41,7 @@ const (
 func (t *table) add(cells ...cell) { t.rows = append(t.rows, cells) }
 
 // minLast is what the last column keeps of its text before others are dropped.
-const minLast = 12
+const minLast = 20
 
 // write prints the table within width columns, 0 for no limit. The last column
 // is cut where dropping others is not enough.
@@ -117,7 +117,10 @@ func (t *table) fit(show []bool, widths []int, width int) int {
 }
 
 func (t *table) line(b *strings.Builder, row []cell, show []bool, widths []int, last int, colour bool) {
-	for i, c := range row {
+	for last > 0 && (row[last].text == "" || !show[last]) {
+		last-- // nothing follows: no blanks either
+	}
+	for i, c := range row[:last+1] {
 		if !show[i] {
 			continue
 		}

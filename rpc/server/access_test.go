@@ -262,6 +262,11 @@ func TestListsShowWhatOneMaySee(t *testing.T) {
 		}
 		var cfg rpc.PoolConfig
 		test.client.get("/v1/pools/web/config").into(t, &cfg)
+		for _, setting := range cfg.Settings {
+			if strings.Contains(string(setting.Value), "hush") != (test.env && setting.Key == "env.SECRET") {
+				t.Errorf("%+v", setting)
+			}
+		}
 		if (cfg.Config.Env["SECRET"] != nil) != test.env || cfg.EnvHidden == test.env {
 			t.Errorf("env is %v, hidden %v", cfg.Config.Env, cfg.EnvHidden)
 		}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/superd/superd/config"
 	"github.com/superd/superd/rpc"
@@ -16,6 +17,7 @@ func poolConfig(snap *supervisor.Snapshot, p *core.Pool, showEnv bool) rpc.PoolC
 	out := rpc.PoolConfig{Pool: p.Name, File: snap.Info.ConfigFile, Count: p.Count, Scaled: p.Override != nil, EnvHidden: !showEnv}
 	if c := p.Config; c != nil {
 		out.Config = poolKeys(c)
+		out.Settings = describe(c, showEnv)
 		for name, value := range c.Env {
 			out.Config.Env[name] = nil
 			if showEnv {
@@ -24,6 +26,17 @@ func poolConfig(snap *supervisor.Snapshot, p *core.Pool, showEnv bool) rpc.PoolC
 		}
 	}
 	return out
+}
+
+func describe(c *config.Pool, showEnv bool) []rpc.Setting {
+	list := []rpc.Setting{}
+	for _, d := range c.Describe() {
+		if strings.HasPrefix(d.Key, "env.") && !showEnv {
+			d.Value = ""
+		}
+		list = append(list, rpc.Setting{Key: d.Key, Value: rpc.Text(d.Value), Source: d.Source})
+	}
+	return list
 }
 
 func poolKeys(c *config.Pool) rpc.PoolKeys {
