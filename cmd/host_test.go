@@ -35,12 +35,12 @@ func (h *host) superdTable() string {
 	return fmt.Sprintf("[superd]\nruntime_dir = %q\nstate_dir = %q\nlog_dir = %q\n", h.dir+"/run", h.dir+"/state", h.dir+"/log")
 }
 
-// up FILE starts superd with a configuration and waits until it answers. With
-// no file it starts the one of before again.
+// up FILE starts superd with a configuration and waits until it answers; @LOGS@
+// and @WORK@ in it are folders. With no file it starts the one of before again.
 func up(ts *testscript.TestScript, neg bool, args []string) {
 	h := hostOf(ts)
 	if len(args) > 0 {
-		text := os.Expand(ts.ReadFile(ts.MkAbs(args[0])), ts.Getenv)
+		text := strings.NewReplacer("@LOGS@", h.dir+"/log", "@WORK@", ts.Getenv("WORK")).Replace(ts.ReadFile(ts.MkAbs(args[0])))
 		h.config = ts.MkAbs("superd.toml")
 		ts.Check(os.WriteFile(h.config, []byte(h.superdTable()+text), 0o644))
 	}
@@ -153,7 +153,7 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // get VARIABLE PATH takes a value out of `superctl status --json`, by a path
-// like pools.0.workers.1.pid.
+// like pools.mailers.workers.1.pid.
 func get(ts *testscript.TestScript, neg bool, args []string) {
 	stdout, stderr, code := superctl(ts, "status", "--json")
 	if code != 0 {
@@ -172,16 +172,28 @@ func get(ts *testscript.TestScript, neg bool, args []string) {
 			}
 			v = child
 		case []any:
-			i, err := strconv.Atoi(key)
-			if err != nil || i >= len(node) {
+			v = element(node, key)
+			if v == nil {
 				ts.Fatalf("status has no %s in %s:\n%s", key, args[1], stdout)
 			}
-			v = node[i]
 		default:
 			ts.Fatalf("status has no %s:\n%s", args[1], stdout)
 		}
 	}
 	ts.Setenv(args[0], fmt.Sprint(v))
+}
+
+// element is a list's element by its number or its name, or nil.
+func element(list []any, key string) any {
+	if i, err := strconv.Atoi(key); err == nil && i < len(list) {
+		return list[i]
+	}
+	for _, v := range list {
+		if m, ok := v.(map[string]any); ok && m["name"] == key {
+			return v
+		}
+	}
+	return nil
 }
 
 // alive PID... wants processes to live; with ! waits until they do not.

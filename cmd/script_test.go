@@ -55,7 +55,6 @@ func TestScripts(t *testing.T) {
 			"alive":   alive,
 			"same":    same,
 			"ended":   ended,
-			"expand":  expand,
 			"numbers": numbers,
 			"ctl":     ctl,
 			"killpid": killpid,
@@ -77,14 +76,6 @@ func setup(env *testscript.Env) error {
 	env.Setenv("NO_COLOR", "1")
 	env.Defer(func() { h.cleanUp(env.T()) })
 	return nil
-}
-
-// expand replaces $VARIABLES in files of the script.
-func expand(ts *testscript.TestScript, neg bool, args []string) {
-	for _, name := range args {
-		path := ts.MkAbs(name)
-		ts.Check(os.WriteFile(path, []byte(os.Expand(ts.ReadFile(path), ts.Getenv)), 0o644))
-	}
 }
 
 // patience bounds every wait of a script. It is long: it only ever runs out

@@ -44,12 +44,14 @@ func (s *Supervisor) find(sameBoot bool) (map[string]core.Found, error) {
 				continue
 			}
 			s.resumeLog(p, w)
-			if _, ok := found[w.Run.ID]; ok {
-				s.adopted++
-				continue
+			f, ok := found[w.Run.ID]
+			if !ok {
+				f, ok = s.orphan(p, w)
 			}
-			if f, ok := s.orphan(p, w); ok {
+			if ok {
 				found[w.Run.ID] = f
+			}
+			if ok && f.End == nil && f.Failed == nil {
 				s.adopted++
 			}
 		}
