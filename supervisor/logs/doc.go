@@ -7,7 +7,9 @@
 // the file, notes the position in a mapped page of runtime_dir, and only then takes
 // the batch out of the FIFO. So a disk that hangs holds nothing that a worker
 // needs, and the next superd knows from the note whether a batch is in the file
-// already. Nothing is copied through superd's memory but where lines must be seen:
+// already, and from a pipe that the keeper holds whether it has left the FIFO. While
+// a disk hangs, its workers' lines wait in their FIFOs; one whose FIFO is full waits
+// too, but can be stopped and killed as ever. Nothing is copied through superd's memory but where lines must be seen:
 // at a rotation, and when two runs write to one file in turn.
 //
 // What it must never do: block its caller on a disk; signal or wait for processes;
@@ -30,6 +32,6 @@
 //	RuntimeDir/fifos/RUN.out, RUN.err
 //	RuntimeDir/notes/NNN          position notes: see note.go
 //
-// Start reading at Manager (manager.go), then device.go (the loop), source.go (tee
-// and splice), recover.go (after a kill), turns.go, full.go, rotate.go.
+// Start reading at Manager (manager.go), then device.go (the loop), batch.go and
+// source.go (tee and splice), recover.go (after a kill), turns.go, full.go, rotate.go.
 package logs

@@ -66,19 +66,21 @@ func (r *resolver) run() {
 		r.pools = r.pools[1:]
 		m.mu.Unlock()
 
-		stuck := false // guarded by m.mu
+		stuck, began := false, time.Now() // stuck is guarded by m.mu
 		timer := time.AfterFunc(slowAnswer, func() {
 			m.mu.Lock()
 			defer m.mu.Unlock()
 			stuck = true
 			r.running--
 			r.more()
+			m.opt.Notify(Notice{Kind: Stalled, Pool: pool, Err: fmt.Errorf("cannot find the log folder of %s: the disk does not answer; its logs wait", pool)})
 		})
 		id := deviceOf(filepath.Join(m.opt.LogDir, pool))
 		m.mu.Lock()
 		timer.Stop()
 		m.settlePlace(pool, id)
 		if stuck {
+			m.opt.Notify(Notice{Kind: Stalled, Pool: pool, For: time.Since(began)})
 			m.mu.Unlock()
 			return
 		}
