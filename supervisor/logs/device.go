@@ -24,7 +24,8 @@ type device struct {
 	m  *Manager
 	id uint64 // st_dev
 
-	wasteID uint32 // low bits of the held waste pipe's inode; 0: nobody holds it
+	wasteMu sync.Mutex // for changes of pump.waste, and looks at it from elsewhere
+	wasteID uint32     // low bits of the held waste pipe's inode; 0: nobody holds it
 
 	now     time.Time
 	sources map[int32]*source // by FIFO descriptor

@@ -192,7 +192,9 @@ func (m *Manager) findSource(r *run, stream byte, held func(string) (*os.File, e
 
 // remove ends a source for good: descriptor, name, note and its part of the budget.
 func (m *Manager) remove(s *source) {
+	m.mu.Lock() // for readEnds
 	s.close()
+	m.mu.Unlock()
 	unix.Unlink(filepath.Join(m.fifos, streamName(s.run.id, s.stream)))
 	m.notes.free(s.note)
 	s.note = nil

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -241,5 +242,37 @@ func TestKilledEqualLines(t *testing.T) {
 	o.finish()
 	if got := o.l.read("mailers/0.log"); got != strings.Repeat("tick\n", lines) {
 		t.Errorf("%d lines are in the log, %d were printed", strings.Count(got, "\n"), lines)
+	}
+}
+
+// TestRehold: another keeper gets everything that has to outlive superd.
+func TestRehold(t *testing.T) {
+	l := newLab(t, nil)
+	sp := spec("a", 0)
+	sp.SeparateStderr = true
+	p := l.prepare("run1", sp)
+	write(t, p.Stdout, "one\n")
+	eventually(t, 5*time.Second, func() bool { return l.read("a/0.log") == "one\n" }, "not written")
+	held := map[string]*os.File{}
+	must(t, l.m.Rehold(func(name string, f *os.File) error {
+		fd, err := syscall.Dup(int(f.Fd()))
+		held[strings.TrimRight(name, "0123456789abcdef")] = os.NewFile(uintptr(fd), name)
+		return err
+	}))
+	if len(held) != 3 || held["run1.out"] == nil || held["run1.err"] == nil || held["logs.waste."] == nil {
+		t.Fatalf("held: %v", held)
+	}
+	l.close()
+	write(t, p.Stdout, "last words\n")
+	p.Close()
+	l.open(func(o *Options) {
+		o.Fetch = func(name string) (*os.File, error) { return held[strings.TrimRight(name, "0123456789abcdef")], nil }
+		o.Hold = func(string, *os.File) error { t.Error("held already"); return nil }
+	})
+	must(t, l.m.Recover("run1", sp, func(name string) (*os.File, error) { return held[name], nil }))
+	l.m.Ended("run1")
+	l.drained("run1")
+	if got := l.read("a/0.log"); got != "one\nlast words\n" {
+		t.Errorf("the log has %q", got)
 	}
 }

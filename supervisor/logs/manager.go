@@ -232,45 +232,6 @@ func (m *Manager) reach(r *run, do func(sink)) {
 	m.locate(r.spec.Pool, func(k sink) { k.post(func() { do(k) }) })
 }
 
-// Recover goes on with a run that an earlier superd began to read. held fetches
-// the keeper's read end by its name (RUN.out, RUN.err) and may fail or be nil:
-// then the FIFO is opened by its name. What the notes show to be in the file
-// already is not written again.
-func (m *Manager) Recover(id string, spec Spec, held func(name string) (*os.File, error)) error {
-	if !validRun.MatchString(id) {
-		return fmt.Errorf("cannot recover a log: %q is not a run ID", id)
-	}
-	if spec.Target == config.LogNone {
-		return nil
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.closed {
-		return errors.New("cannot recover a log: logs are closed")
-	}
-	if m.runs[id] != nil {
-		return nil
-	}
-	r := &run{id: id, spec: spec}
-	var errs []error
-	for _, stream := range spec.streams() {
-		if err := m.findSource(r, stream, held); err != nil {
-			errs = append(errs, fmt.Errorf("cannot go on with the log of run %s: %w", id, err))
-		}
-	}
-	if len(r.sources) > 0 {
-		if err := m.start(r); err != nil {
-			for _, s := range r.sources {
-				m.pipes.Add(-int64(s.capacity))
-				s.close() // FIFO and note stay: it may be tried again
-			}
-			return err
-		}
-		m.runs[id] = r
-	}
-	return errors.Join(errs...)
-}
-
 // Ended says that the run's main process and what kill_scope covers are gone.
 // Its FIFOs are read until nobody has them open for writing; Drained tells when.
 // A run that is not known is drained at once.
@@ -381,6 +342,8 @@ func (m *Manager) Close(ctx context.Context) error {
 			return fmt.Errorf("cannot close the logs: a writer is still in flight: %w", ctx.Err())
 		}
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for _, r := range m.runs {
 		for _, s := range r.sources {
 			s.close()

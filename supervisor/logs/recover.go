@@ -39,13 +39,15 @@ func (d *device) keepWaste() {
 	if d.m.opt.Hold == nil || d.m.opt.Fetch == nil {
 		return
 	}
-	name := fmt.Sprintf("logs.waste.%x", d.id)
+	name := d.wasteName()
 	if f, err := d.m.opt.Fetch(name); err == nil {
 		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 		f.Close()
 		if err == nil {
+			d.wasteMu.Lock()
 			unix.Close(d.waste)
 			d.waste = fd
+			d.wasteMu.Unlock()
 			d.wasteID = pipeID(fd)
 			left, _ := unix.IoctlGetInt(fd, unix.TIOCINQ)
 			d.m.notes.judge(d.id, d.wasteID, left > 0)
@@ -64,6 +66,9 @@ func (d *device) keepWaste() {
 		d.wasteID = pipeID(fd)
 	}
 }
+
+// wasteName is the waste pipe's name in the keeper.
+func (d *device) wasteName() string { return fmt.Sprintf("logs.waste.%x", d.id) }
 
 // pipeID tells pipes apart; never 0 for one that is there.
 func pipeID(fd int) uint32 {
