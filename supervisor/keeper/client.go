@@ -170,6 +170,9 @@ func (s *Spawn) packet() (*spawnPacket, []*os.File, error) {
 	if err := p.check(); err != nil {
 		return nil, nil, wrong(err)
 	}
+	if err := p.spec.Check(); err != nil {
+		return nil, nil, wrong(err)
+	}
 	return p, files, nil
 }
 

@@ -78,6 +78,7 @@ func keep(dir string, fd int) error {
 	}
 	unix.CloseOnExec(fd)
 	unix.SetNonblock(fd, true)
+	closeInherited()
 	k, err := newKeeper()
 	if err != nil {
 		return err
@@ -111,6 +112,25 @@ func keep(dir string, fd int) error {
 		os.Remove(path)
 	}
 	return err
+}
+
+// closeInherited closes what superd itself was started with by mistake: the
+// workers would have it too, and whoever waits for its end would wait as long as
+// the keeper lives. Our own descriptors are all closed on exec; nobody else's are.
+func closeInherited() {
+	dir, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return
+	}
+	for _, e := range dir {
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil || fd < 3 {
+			continue
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			unix.Close(fd)
+		}
+	}
 }
 
 // inode names the file that path is now; 0: there is none.

@@ -246,6 +246,11 @@ func (s *spawnPacket) check() error {
 	case len(s.hold) > maxHold:
 		return fmt.Errorf("%d descriptors to hold; at most %d are allowed", len(s.hold), maxHold)
 	}
+	for _, name := range s.hold {
+		if err := checkName(name); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -104,13 +104,13 @@ func (s *Spec) Unpack(r *pack.Reader) {
 			*i = &v
 		}
 	}
-	if err := s.check(); err != nil {
+	if err := s.Check(); err != nil {
 		r.Fail(err)
 	}
 }
 
-// check refuses what no kernel could start.
-func (s *Spec) check() error {
+// Check refuses what no kernel could start.
+func (s *Spec) Check() error {
 	switch {
 	case s.Path == "":
 		return fmt.Errorf("the spec names no program")
