@@ -1,0 +1,73 @@
+package examples_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestConfigurationsAreAccepted holds the configurations that people copy from:
+// the one in the README, the examples, and what superd init prints.
+func TestConfigurationsAreAccepted(t *testing.T) {
+	read := func(name string) string {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	starter, err := exec.Command(filepath.Join(bin, "superd"), "init").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, readme, _ := strings.Cut(read("../../README.md"), "```toml\n")
+	readme, _, ok := strings.Cut(readme, "```\n")
+	if !ok {
+		t.Fatal("the README has no configuration")
+	}
+	for name, text := range map[string]string{
+		"README.md": readme, "superd init": string(starter),
+		"pollers.toml": read("pollers.toml"), "sidekiq/superd.toml": read("sidekiq/superd.toml"),
+	} {
+		dir, err := os.MkdirTemp("", "superd-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.RemoveAll(dir)
+		file := filepath.Join(dir, "superd.toml")
+		if name == "README.md" && os.Geteuid() != 0 {
+			text = strings.Replace(text, `user          = "deploy"`, "", 1) // an ordinary user cannot change users
+		}
+		write(t, file, text)
+		if out, err := exec.Command(filepath.Join(bin, "superd"), "check", "-c", file).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
+}
+
+// TestLinks: what the documents refer to is there.
+func TestLinks(t *testing.T) {
+	root := "../.."
+	pages, err := filepath.Glob(root + "/docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := regexp.MustCompile(`\]\(([^)#]+)[^)]*\)`)
+	for _, page := range append(pages, root+"/README.md", root+"/CHANGELOG.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(filepath.Dir(page), m[1])); err != nil {
+				t.Errorf("%s: %v", page, err)
+			}
+		}
+	}
+}
