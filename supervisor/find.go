@@ -127,7 +127,6 @@ func (s *Supervisor) orphan(p *core.Pool, w *core.Worker) (core.Found, bool) {
 		s.damage = append(s.damage, fmt.Sprintf("cannot take over %s/%d, pid %d: %v", p.Name, w.Index, pid, err))
 		return core.Found{}, false
 	}
-	s.holdFIFOs(run.ID)
 	return core.Found{PID: pid, StartTicks: ticks, Started: true}, true
 }
 
@@ -154,21 +153,21 @@ func (s *Supervisor) fifo(run, stream string) string {
 	return s.opt.Config.RuntimeDir + "/fifos/" + run + "." + stream
 }
 
-// holdFIFOs gives a new keeper the read ends of a run's FIFOs: what is in them
-// must outlive superd.
-func (s *Supervisor) holdFIFOs(run string) {
-	for _, stream := range []string{"out", "err"} {
-		f, err := os.OpenFile(s.fifo(run, stream), os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
+// prune removes what is left of the logs of runs that nobody knows any more.
+func (s *Supervisor) prune(found map[string]core.Found) {
+	live := map[string]bool{}
+	for run := range found {
+		live[run] = true
+	}
+	for _, p := range s.state.Pools {
+		for _, w := range p.Workers {
+			if w.Run != nil {
+				live[w.Run.ID] = true
+			}
 		}
-		if err == nil {
-			err = s.keeper.Hold(run+"."+stream, f)
-			f.Close()
-		}
-		if err != nil {
-			s.log.Warn("output may be lost if superd dies", "run", run, "error", err)
-		}
+	}
+	if err := s.logs.Prune(func(run string) bool { return live[run] || s.draining[run] }); err != nil {
+		s.log.Warn("some files of old logs stay", "error", err)
 	}
 }
 
@@ -193,15 +192,11 @@ func (s *Supervisor) keeperLost() {
 		panic(err.Error()) // this keeper is gone too
 	}
 	s.step(core.Recheck{Found: found})
-	for run := range s.draining {
-		if _, ok := found[run]; !ok {
-			s.holdFIFOs(run)
-		}
-	}
 	s.show.info = true
 }
 
-// rehold gives the control socket to a new keeper.
+// rehold gives a new keeper what the old one held: the control socket, and what
+// must not be lost of the logs.
 func (s *Supervisor) rehold() {
 	f, err := s.listener.(interface{ File() (*os.File, error) }).File()
 	if err == nil {
@@ -210,6 +205,9 @@ func (s *Supervisor) rehold() {
 	}
 	if err != nil {
 		s.log.Warn("calls may fail while superd is away", "error", err)
+	}
+	if err := s.logs.Rehold(s.keeper.Hold); err != nil {
+		s.log.Warn("last words may be lost if superd dies as well", "error", err)
 	}
 }
 

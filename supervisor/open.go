@@ -50,7 +50,11 @@ func Open(opt Options) (s *Supervisor, err error) {
 	if s.clock, err = newAlarmClock(); err != nil {
 		return nil, err
 	}
-	s.logs, err = logs.New(logs.Options{RuntimeDir: opt.Config.RuntimeDir, LogDir: opt.Config.LogDir, Notify: s.fromLogs})
+	s.logs, err = logs.New(logs.Options{RuntimeDir: opt.Config.RuntimeDir, LogDir: opt.Config.LogDir, Notify: s.fromLogs,
+		// The keeper may be another one by the time that they are called.
+		Hold:  func(name string, f *os.File) error { return s.prepare.keeper().Hold(name, f) },
+		Fetch: func(name string) (*os.File, error) { return s.prepare.keeper().Fetch(name) },
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -191,6 +195,9 @@ func (s *Supervisor) recover() error {
 	if err != nil {
 		return err
 	}
+	if started {
+		s.rehold()
+	}
 	for _, d := range s.damage {
 		s.publish(core.Notice{Type: "superd.degraded", Message: d})
 	}
@@ -198,6 +205,7 @@ func (s *Supervisor) recover() error {
 	ctx, cancel := context.WithTimeout(context.Background(), resolvePatience)
 	defer cancel()
 	s.step(core.Begin{Specs: s.specs(ctx, s.opt.Config), Found: found, SameBoot: sameBoot})
+	s.prune(found)
 	s.show.info = true
 	s.publishState()
 	return nil

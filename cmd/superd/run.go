@@ -98,8 +98,8 @@ func follow(s *supervisor.Supervisor, signals <-chan os.Signal, log *slog.Logger
 		case syscall.SIGTERM, syscall.SIGINT:
 			go func() { _ = s.Shutdown(ctx, false, false, "signal "+sig.String()) }()
 			continue
-		case syscall.SIGCHLD, syscall.SIGURG, syscall.SIGPIPE, syscall.SIGWINCH:
-			continue // Go's runtime and the terminal's own business
+		case syscall.SIGCHLD, syscall.SIGURG, syscall.SIGPIPE, syscall.SIGWINCH, syscall.SIGXFSZ:
+			continue // the runtime's and the terminal's business, or an error where it was caused
 		}
 		go func() {
 			if err := s.Forward(ctx, sig); err != nil {
