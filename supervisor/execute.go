@@ -14,7 +14,7 @@ import (
 )
 
 // execute does one thing that the core has decided.
-func (s *Supervisor) execute(a core.Action) {
+func (s *Supervisor) execute(at core.Time, a core.Action) {
 	switch a := a.(type) {
 	case core.SavePool:
 		s.show.pool(a.Pool.Name)
@@ -40,7 +40,7 @@ func (s *Supervisor) execute(a core.Action) {
 		s.draining[a.Run] = true
 		s.logs.Ended(a.Run) // Drained follows, and the keeper is told then
 	case core.Publish:
-		s.publish(a.Notice)
+		s.publishAt(at, a.Notice)
 	case core.Answer:
 		if answer := s.replies[a.Ref]; answer != nil {
 			answer <- a.Reply
@@ -73,9 +73,10 @@ func (s *Supervisor) tellKeeper(err error) {
 }
 
 // publish gives a notice its place in history, and in superd's own log.
-func (s *Supervisor) publish(n core.Notice) {
-	at := now().Wall
-	e := s.history.add(at, n)
+func (s *Supervisor) publish(n core.Notice) { s.publishAt(now(), n) }
+
+func (s *Supervisor) publishAt(at core.Time, n core.Notice) {
+	e := s.history.add(at.Wall, n)
 	s.show.info = true // a snapshot says up to which event it goes
 	if !s.log.Enabled(nil, levelOf(n.Type)) {
 		return

@@ -79,8 +79,9 @@ func (s *Supervisor) poll() bool {
 
 // step tells the core what happened and does what follows.
 func (s *Supervisor) step(ev core.Event) {
-	for _, a := range s.state.Step(now(), ev) {
-		s.execute(a)
+	at := now()
+	for _, a := range s.state.Step(at, ev) {
+		s.execute(at, a)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/superd/superd/config"
 	"github.com/superd/superd/supervisor/core"
@@ -50,14 +51,15 @@ type preparer struct {
 	open   map[string]*preparation   // by run, until handed over
 	client *keeper.Client
 	base   []string // superd's own environment
-	cgroup string   // where runs with a cgroup of their own have it; empty: nowhere
+	paths  map[programPlace]foundProgram
+	cgroup string // where runs with a cgroup of their own have it; empty: nowhere
 	closed bool
 }
 
 func newPreparer(s *Supervisor, client *keeper.Client) *preparer {
 	root, _ := proc.CgroupRoot() // the configuration was refused if it is needed and not to be had
 	return &preparer{s: s, queues: map[string][]*preparation{}, open: map[string]*preparation{},
-		client: client, base: os.Environ(), cgroup: root}
+		paths: map[programPlace]foundProgram{}, client: client, base: os.Environ(), cgroup: root}
 }
 
 // use has later spawns go to another keeper.
@@ -206,12 +208,49 @@ func (q *preparer) compose(p *preparation, c *config.Pool, account *config.Accou
 	if err != nil {
 		return keeper.Spawn{}, err
 	}
-	path, err := config.LookPath(cmd.Argv[0], cmd.Dir, cmd.Getenv("PATH"))
+	program, err := q.find(programPlace{cmd.Argv[0], cmd.Dir, cmd.Getenv("PATH")})
 	if err != nil {
 		return keeper.Spawn{}, err
 	}
-	return keeper.Spawn{Path: path, Args: cmd.Argv, Env: cmd.Env, Dir: cmd.Dir,
-		Credential: credential(account), Direct: onLocalDisks(cmd.Dir, path)}, nil
+	return keeper.Spawn{Path: program.path, Args: cmd.Argv, Env: cmd.Env, Dir: cmd.Dir,
+		Credential: credential(account), Direct: program.local}, nil
+}
+
+// programPlace is what a program is looked for by.
+type programPlace struct{ name, dir, path string }
+
+type foundProgram struct {
+	path  string
+	local bool // the program and the directory are on this machine's own disks
+	at    time.Time
+}
+
+// programLife is how long a program that was found is not looked for again: the
+// thousand workers of a pool that start together need to look once.
+const programLife = time.Second
+
+// maxPrograms bounds what is remembered.
+const maxPrograms = 256
+
+func (q *preparer) find(place programPlace) (foundProgram, error) {
+	q.mu.Lock()
+	known, ok := q.paths[place]
+	q.mu.Unlock()
+	if ok && time.Since(known.at) < programLife {
+		return known, nil
+	}
+	path, err := config.LookPath(place.name, place.dir, place.path)
+	if err != nil {
+		return foundProgram{}, err
+	}
+	found := foundProgram{path, onLocalDisks(place.dir, path), time.Now()}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.paths) >= maxPrograms {
+		clear(q.paths)
+	}
+	q.paths[place] = found
+	return found, nil
 }
 
 // onLocalDisks tells whether both paths answer and lie on this machine's own
