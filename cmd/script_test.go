@@ -58,6 +58,9 @@ func TestScripts(t *testing.T) {
 			"numbers": numbers,
 			"ctl":     ctl,
 			"killpid": killpid,
+			"count":   count,
+			"atmost":  atmost,
+			"idle":    idle,
 		},
 	})
 }

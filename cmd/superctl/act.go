@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -30,7 +32,7 @@ func (a *app) act(ctx context.Context, x *action, args []string) error {
 	}
 	st, _, err := a.status(ctx)
 	if err != nil {
-		return err
+		return reworded(err, x.verb.do+" "+strings.Join(args, " "))
 	}
 	targets, err := a.choose(ctx, st, args, x.all)
 	if err != nil {
@@ -41,6 +43,20 @@ func (a *app) act(ctx context.Context, x *action, args []string) error {
 		return nil
 	}
 	return a.actOn(ctx, x, st.Superd.Seq, targets)
+}
+
+// reworded makes what superd says against a question that was only the first
+// step say what the user wanted.
+func reworded(err error, wanted string) error {
+	var e *rpc.Error
+	if !errors.As(err, &e) || e.Kind != rpc.KindForbidden {
+		return err
+	}
+	_, reason, found := strings.Cut(e.Message, ": ")
+	if !found {
+		return err
+	}
+	return rpc.Errorf(e.Kind, "cannot %s: %s", strings.TrimSpace(wanted), reason)
 }
 
 // needPools refuses a command that names nothing, and one that names too much.

@@ -29,7 +29,7 @@ A configuration with any error is refused as a whole, and nothing is touched.`,
 func (a *app) apply(ctx context.Context, noWait bool) error {
 	before, _, err := a.status(ctx)
 	if err != nil {
-		return err
+		return reworded(err, "apply")
 	}
 	reply, raw, err := a.connect().Apply(ctx)
 	if err != nil {

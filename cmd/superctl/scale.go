@@ -47,7 +47,7 @@ func (a *app) scale(ctx context.Context, args []string, noWait bool) error {
 	}
 	st, _, err := a.status(ctx)
 	if err != nil {
-		return err
+		return reworded(err, "scale "+strings.Join(args, " "))
 	}
 	var targets []target
 	wanted := map[string]int{}

@@ -43,7 +43,7 @@ takes them over.`,
 func (a *app) shutdown(ctx context.Context, req rpc.ShutdownRequest, noWait bool) error {
 	st, _, err := a.status(ctx)
 	if err != nil {
-		return err
+		return reworded(err, "shut down")
 	}
 	ending := a.watchEnd(ctx, st)
 	_, raw, err := a.connect().Shutdown(ctx, req)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -42,7 +43,7 @@ func (a *app) signal(ctx context.Context, sig string, names []string, all, group
 	}
 	st, _, err := a.status(ctx)
 	if err != nil {
-		return err
+		return reworded(err, "signal "+strings.Join(names, " "))
 	}
 	targets, err := a.choose(ctx, st, names, all)
 	if err != nil {

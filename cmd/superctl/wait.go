@@ -135,19 +135,26 @@ func (a *app) lookDeployment(ctx context.Context, p *pursuit) error {
 	}
 	p.deployment, p.finished = d, d.Ended()
 	if p.finished && d.State != "succeeded" {
-		problem := fmt.Sprintf("deployment %s was %s", d.ID, d.State)
-		if d.State == "failed" {
-			problem = fmt.Sprintf("deployment %s failed", d.ID)
-		}
-		if d.Error != "" {
-			problem += ": " + clean(string(d.Error))
-		}
-		if other := otherDeployment(p.pool, d); d.State == "superseded" && other != "" && !strings.Contains(problem, other) {
-			problem += " by " + other
-		}
-		p.problems = []string{problem}
+		p.problems = []string{deploymentProblem(p.pool, d)}
 	}
 	return nil
+}
+
+// deploymentProblem says why a deployment that has ended did not succeed.
+func deploymentProblem(p *rpc.Pool, d *rpc.Deployment) string {
+	reason := clean(string(d.Error))
+	switch other := otherDeployment(p, d); {
+	case strings.HasPrefix(reason, d.State): // it says so itself
+		return fmt.Sprintf("deployment %s was %s", d.ID, reason)
+	case d.State == "failed":
+		return strings.TrimSuffix(fmt.Sprintf("deployment %s failed: %s", d.ID, reason), ": ")
+	case reason != "":
+		return fmt.Sprintf("deployment %s was %s: %s", d.ID, d.State, reason)
+	case d.State == "superseded" && other != "":
+		return fmt.Sprintf("deployment %s was superseded by %s", d.ID, other)
+	default:
+		return fmt.Sprintf("deployment %s was %s", d.ID, d.State)
+	}
 }
 
 // otherDeployment is the ID of what is going on in the pool instead of d.

@@ -1,0 +1,86 @@
+package cmd_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// count VARIABLE threads|files superd|keeper counts what a process has.
+func count(ts *testscript.TestScript, neg bool, args []string) {
+	h := hostOf(ts)
+	pid := h.process.Pid
+	if args[2] == "keeper" {
+		pid = h.keeperPID(ts)
+	}
+	dir := map[string]string{"threads": "task", "files": "fd"}[args[1]]
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/%s", pid, dir))
+	ts.Check(err)
+	ts.Setenv(args[0], strconv.Itoa(len(entries)))
+}
+
+// atmost A B [SLACK] wants a number not to exceed another by more than the slack.
+func atmost(ts *testscript.TestScript, neg bool, args []string) {
+	n := make([]int, 3)
+	for i, arg := range args {
+		var err error
+		n[i], err = strconv.Atoi(arg)
+		ts.Check(err)
+	}
+	if n[0] > n[1]+n[2] {
+		ts.Fatalf("%d is more than %d and %d", n[0], n[1], n[2])
+	}
+}
+
+// idle SECONDS wants superd and its keeper to make no system call for so long.
+func idle(ts *testscript.TestScript, neg bool, args []string) {
+	h := hostOf(ts)
+	seconds, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	out := filepath.Join(h.dir, "strace.out")
+	trace := exec.Command("strace", "-f", "-qq", "-o", out, "-p", strconv.Itoa(h.process.Pid), "-p", strconv.Itoa(h.keeperPID(ts)))
+	ts.Check(trace.Start())
+	defer func() {
+		trace.Process.Signal(syscall.SIGINT)
+		trace.Wait()
+	}()
+	// What was begun before, the status above and the calls that attaching
+	// interrupts, comes to rest: a second without a line tells that.
+	size := func() int64 {
+		fi, err := os.Stat(out)
+		if err != nil {
+			return -1
+		}
+		return fi.Size()
+	}
+	last, since := size(), time.Now()
+	for start := time.Now(); time.Since(since) < 2*time.Second || last < 0; time.Sleep(50 * time.Millisecond) {
+		if now := size(); now != last {
+			last, since = now, time.Now()
+		}
+		if time.Since(start) > patience {
+			data, _ := os.ReadFile(out)
+			ts.Fatalf("superd and its keeper do not come to rest:\n%s", tail(string(data), 30))
+		}
+	}
+	for time.Since(since) < time.Duration(seconds)*time.Second {
+		time.Sleep(50 * time.Millisecond)
+		if size() != last {
+			data, _ := os.ReadFile(out)
+			ts.Fatalf("not idle:\n%s", tail(string(data[last:]), 30))
+		}
+	}
+}
+
+// tail is the last lines of a text.
+func tail(text string, n int) string {
+	lines := strings.Split(text, "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
