@@ -68,8 +68,14 @@ func (k *keeper) strangerEnded(r *run, events uint32) {
 		return
 	}
 	st, ending := proc.StrangerExit(r.pidfd)
-	if ending == proc.EndingNotYet && events&unix.EPOLLHUP == 0 {
-		return // a zombie: once its parent has reaped it, the status is known
+	if ending != proc.EndingKnown {
+		// As a rule it is a zombie, whose parent may not be in a hurry.
+		zombie, ok := proc.ZombieExit(r.pid, r.pidfd)
+		if ok {
+			st = zombie
+		} else if ending == proc.EndingNotYet && events&unix.EPOLLHUP == 0 {
+			return // once its parent has reaped it, the status is known
+		}
 	}
 	k.ended(r, st)
 }

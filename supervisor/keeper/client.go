@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -35,6 +34,7 @@ type Client struct {
 	child   int // a pidfd of the keeper, if it is our child; -1
 	closed  chan struct{}
 	close   sync.Once
+	over    chan struct{} // nothing of the connection goes on any more
 
 	write sync.Mutex // also guards out
 	out   pack.Writer
@@ -66,6 +66,7 @@ func newClient(conn *net.UnixConn, log func(string)) *Client {
 		conn: conn, log: log, child: -1,
 		events: make(chan Event, 256),
 		closed: make(chan struct{}),
+		over:   make(chan struct{}),
 		calls:  make(map[uint64]*call),
 	}
 }
@@ -290,12 +291,15 @@ func (c *Client) End(ctx context.Context) error {
 	if _, err := c.ask(ctx, reqEnd, nil, nil, nil); err != nil {
 		return fmt.Errorf("cannot end the keeper: %w", err)
 	}
+	events := c.events
 	for {
 		select {
-		case _, ok := <-c.events:
+		case _, ok := <-events: // nobody else wants them any more
 			if !ok {
-				return nil
+				events = nil
 			}
+		case <-c.over:
+			return nil
 		case <-ctx.Done():
 			return fmt.Errorf("cannot end the keeper: %w", ctx.Err())
 		}
@@ -454,8 +458,9 @@ func (c *Client) read() {
 		}
 	}
 	c.conn.Close()
-	c.reap()
 	close(c.events)
+	c.reap()
+	close(c.over)
 }
 
 // take deals with one packet; false when the client was closed.
@@ -552,10 +557,20 @@ func (c *Client) finish(id uint64, res result) {
 	}
 }
 
-// reap takes the end of a keeper that is our child.
+// reap takes the end of a keeper that is our child. One that lives on is left to
+// its next parent.
 func (c *Client) reap() {
 	if c.child < 0 {
 		return
+	}
+	defer func() {
+		unix.Close(c.child)
+		c.child = -1
+	}()
+	select {
+	case <-c.closed:
+		return
+	default:
 	}
 	// It closes its socket a moment before it has ended.
 	p := []unix.PollFd{{Fd: int32(c.child), Events: unix.POLLIN}}
@@ -566,8 +581,6 @@ func (c *Client) reap() {
 	}
 	st, ok, err := proc.Reap(c.child)
 	if ok && err == nil && (st.Code != 0 || st.Signal != 0) {
-		c.log(strings.TrimSpace(fmt.Sprintf("the keeper, pid %d, has ended: %s", c.pid, st)))
+		c.log(fmt.Sprintf("the keeper, pid %d, has ended: %s", c.pid, st))
 	}
-	unix.Close(c.child)
-	c.child = -1
 }

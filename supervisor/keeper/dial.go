@@ -37,39 +37,65 @@ func Dial(dir string, opts Options) (c *Client, started bool, err error) {
 	if opts.Timeout == 0 {
 		opts.Timeout = patience
 	}
-	conn, err := connect(dir)
-	pidfd := -1
+	until := time.Now().Add(opts.Timeout)
+	c, err = reach(dir, opts)
+	for errors.Is(err, errHungUp) && time.Now().Before(until) {
+		// A keeper that is being killed closes one socket after the other, and its
+		// listener last: calls are still taken that nobody answers.
+		time.Sleep(time.Millisecond)
+		c, err = reach(dir, opts)
+	}
 	if errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, os.ErrNotExist) {
 		started = true
-		if pidfd, err = start(dir, opts); err == nil {
-			conn, err = connect(dir)
-		}
-	}
-	if err == nil {
-		c = newClient(conn, opts.Log)
-		c.child = pidfd
-		err = c.greet(opts.Timeout)
+		c, err = startAndReach(dir, opts)
 	}
 	if err != nil {
-		if conn != nil {
-			conn.Close()
-		}
-		if pidfd >= 0 {
-			unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0) // it has no runs
-			c = &Client{child: pidfd, log: opts.Log}
-			c.reap()
-		}
 		verb := "reach"
 		if started {
 			verb = "start"
 		}
-		return nil, started, fmt.Errorf("cannot %s the keeper of %s: %w%s", verb, dir, err, lastWords(dir, started))
+		return nil, started, fmt.Errorf("cannot %s the keeper of %s: %w", verb, dir, err)
 	}
 	if started {
 		os.WriteFile(filepath.Join(dir, pidName), []byte(strconv.Itoa(c.pid)+"\n"), 0o644)
 	}
 	go c.read()
 	return c, started, nil
+}
+
+// errHungUp: somebody took the call, and ended it without a word.
+var errHungUp = errors.New("it hung up")
+
+// reach calls the keeper that is there.
+func reach(dir string, opts Options) (*Client, error) {
+	conn, err := connect(dir)
+	if err != nil {
+		return nil, err
+	}
+	c := newClient(conn, opts.Log)
+	if err := c.greet(opts.Timeout); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// startAndReach starts a keeper. One that does not answer is killed: it has no runs.
+func startAndReach(dir string, opts Options) (*Client, error) {
+	pidfd, err := start(dir, opts)
+	if err != nil {
+		return nil, err
+	}
+	c, err := reach(dir, opts)
+	if err != nil {
+		unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0)
+		failed := newClient(nil, opts.Log)
+		failed.child = pidfd
+		failed.reap()
+		return nil, fmt.Errorf("%w%s", err, lastWords(dir))
+	}
+	c.child = pidfd
+	return c, nil
 }
 
 // greet says hello and checks who answers.
@@ -82,7 +108,7 @@ func (c *Client) greet(timeout time.Duration) error {
 	c.begin(reqHello, 1)
 	hello{lowest: lowestVersion, highest: Version}.pack(&c.out)
 	if err := c.send(context.Background(), nil); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errHungUp, err)
 	}
 	buf := make([]byte, maxPacket)
 	n, _, _, _, err := c.conn.ReadMsgUnix(buf, nil)
@@ -90,7 +116,7 @@ func (c *Client) greet(timeout time.Duration) error {
 		return fmt.Errorf("it did not answer within %s", timeout)
 	}
 	if err != nil {
-		return fmt.Errorf("it hung up: %w", err)
+		return fmt.Errorf("%w: %w", errHungUp, err)
 	}
 	r := pack.NewReader(string(buf[:n]))
 	k := kind(r.Byte())
@@ -189,7 +215,7 @@ func start(dir string, opts Options) (pidfd int, err error) {
 		return -1, err
 	}
 	defer unix.Close(fd)
-	if words := lastWords(dir, true); words != "" {
+	if words := lastWords(dir); words != "" {
 		opts.Log("the last keeper has died" + words)
 	}
 	trace, err := os.OpenFile(filepath.Join(dir, traceName), os.O_CREATE|os.O_TRUNC|os.O_WRONLY|unix.O_NOFOLLOW, 0o600)
@@ -213,10 +239,7 @@ func start(dir string, opts Options) (pidfd int, err error) {
 }
 
 // lastWords is the beginning of what a keeper left when it died.
-func lastWords(dir string, of bool) string {
-	if !of {
-		return ""
-	}
+func lastWords(dir string) string {
 	data, err := os.ReadFile(filepath.Join(dir, traceName))
 	if err != nil || len(data) == 0 {
 		return ""

@@ -280,12 +280,14 @@ func TestStuckIsTold(t *testing.T) {
 	r := newRig(t)
 	t.Cleanup(func() { set("freezer.state", "THAWED") })
 	out := outFile(t)
-	id := r.spawn(shell(`sleep 1000 & echo $!; read x < `+frozen+`/tasks; sleep 1000`, out))
+	id := r.spawn(shell(`sleep 1000 & echo $!; exec sleep 1000`, out))
 	other := r.spawn(shell("sleep 1000", nil))
 	pid := pidsIn(t, out, 1)[0]
+	for _, pid := range []int{pid, r.wait(id, Started).PID} {
+		eventually(t, "both are sleep", func() bool { return proc.Describe(pid).Comm == "sleep" })
+	}
 	set("tasks", fmt.Sprint(pid))
 	set("freezer.state", "FROZEN")
-	r.wait(id, Started)
 	r.Signal(id, syscall.SIGTERM, config.ScopeMain, 0)
 	ev := r.wait(id, Exited)
 	if ev.Gone || ev.Status.Signal != syscall.SIGTERM {

@@ -389,8 +389,10 @@ func TestTermEndsAKeeperThatNobodyNeeds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	child := c.child
-	c.child = -1
+	child, err := proc.OpenPIDFD(c.PID())
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer unix.Close(child)
 	c.Close()
 	eventually(t, "TERM has ended it", func() bool {

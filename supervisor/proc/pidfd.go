@@ -1,7 +1,9 @@
 package proc
 
 import (
+	"bytes"
 	"fmt"
+	"strconv"
 	"syscall"
 	"time"
 	"unsafe"
@@ -208,4 +210,42 @@ func StrangerExit(pidfd int) (ExitStatus, Ending) {
 		return ExitStatus{Unknown: true}, EndingNotYet
 	}
 	return fromWait(syscall.WaitStatus(info.exitCode)), EndingKnown
+}
+
+// ZombieExit is the exit status of a process that has ended and that its parent,
+// which we are not, has not yet reaped: /proc/PID/stat has it, for those who may
+// know (proc_pid_stat(5), field 52). The pid must be pinned; ok is false for what
+// is no zombie, or when it cannot be told whether the 0 there is meant.
+func ZombieExit(pid, pidfd int) (st ExitStatus, ok bool) {
+	var buf [1024]byte
+	data, err := readSmall("/proc/"+strconv.Itoa(pid)+"/stat", buf[:])
+	if err != nil {
+		return st, false
+	}
+	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
+	const exitCode = 52 - 3
+	if len(fields) <= exitCode || fields[statState][0] != 'Z' {
+		return st, false
+	}
+	status, err := strconv.ParseUint(string(fields[exitCode]), 10, 32)
+	if err != nil || status == 0 && !mayTrace(pid) {
+		return st, false
+	}
+	// The pid was the pinned process's when its line was read, if it still is.
+	if SendSignal(pidfd, 0) == unix.ESRCH {
+		return st, false
+	}
+	return fromWait(syscall.WaitStatus(status)), true
+}
+
+// mayTrace tells whether /proc shows us all about pid, going by ptrace(2)'s rules
+// for a process that has no memory any more.
+func mayTrace(pid int) bool {
+	if uid, err := Owner(pid); err == nil && int(uid) == unix.Geteuid() {
+		return true
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	err := unix.Capget(&header, &data[0])
+	return err == nil && data[0].Effective&(1<<unix.CAP_SYS_PTRACE) != 0
 }

@@ -12,11 +12,11 @@ import (
 // Stat is what one read of /proc/PID/stat tells (proc_pid_stat(5)).
 type Stat struct {
 	PID, PPID, PGID, SID int
-	Comm                      string // the program's name as the kernel keeps it; any bytes, at most 15
-	State                     byte   // R, S, D, Z, T, ...
-	CPUTicks                  uint64 // user and system time, in ticks of ClockTicks
-	StartTicks                uint64 // since boot; with the pid it names one process for good
-	RSS                       int64  // resident memory in bytes
+	Comm                 string // the program's name as the kernel keeps it; any bytes, at most 15
+	State                byte   // R, S, D, Z, T, ...
+	CPUTicks             uint64 // user and system time, in ticks of ClockTicks
+	StartTicks           uint64 // since boot; with the pid it names one process for good
+	RSS                  int64  // resident memory in bytes
 }
 
 // ClockTicks is how many ticks of /proc make a second. The kernel has shown
