@@ -187,12 +187,18 @@ func (s *Supervisor) keeperLost() {
 		s.publish(core.Notice{Type: "keeper.started", PID: client.PID()})
 	}
 	s.rehold()
+	s.recheck()
+	s.show.info = true
+}
+
+// recheck compares what the core believes to live with what does.
+func (s *Supervisor) recheck() {
 	found, err := s.refind()
 	if err != nil {
-		panic(err.Error()) // this keeper is gone too
+		s.log.Warn("the keeper does not say what lives", "error", err)
+		return // it is lost too, and the next one will be asked
 	}
 	s.step(core.Recheck{Found: found})
-	s.show.info = true
 }
 
 // rehold gives a new keeper what the old one held: the control socket, and what
@@ -233,6 +239,8 @@ func (s *Supervisor) refind() (map[string]core.Found, error) {
 			}
 			if f, ok := s.orphan(p, w); ok {
 				found[w.Run.ID] = f
+			} else if s.prepare.pending(w.Run.ID) {
+				found[w.Run.ID] = core.Found{Pending: true}
 			}
 		}
 	}

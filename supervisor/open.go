@@ -204,7 +204,7 @@ func (s *Supervisor) recover() error {
 	s.lookAtState()
 	ctx, cancel := context.WithTimeout(context.Background(), resolvePatience)
 	defer cancel()
-	s.step(core.Begin{Specs: s.specs(ctx, s.opt.Config), Found: found, SameBoot: sameBoot})
+	s.step(core.Begin{Specs: s.specs(ctx, s.opt.Config), Found: found, SameBoot: sameBoot, KeeperLost: started})
 	s.prune(found)
 	s.show.info = true
 	s.publishState()

@@ -93,6 +93,19 @@ func (q *preparer) cancel(run string) bool {
 	return p != nil && !p.taken.Swap(true)
 }
 
+// pending tells whether a run is still to be handed to the keeper.
+func (q *preparer) pending(run string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.open[run] != nil
+}
+
+func (q *preparer) done(run string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.open, run)
+}
+
 func (q *preparer) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -116,18 +129,23 @@ func (q *preparer) work(pool string) {
 		if !p.taken.Load() {
 			q.prepare(p)
 		}
-		q.mu.Lock()
-		delete(q.open, p.run)
-		q.mu.Unlock()
+		q.done(p.run)
 	}
 }
 
 // prepare makes one spawn ready and hands it to the keeper, or reports why not.
 func (q *preparer) prepare(p *preparation) {
-	if err := q.handOver(p); err != nil && !errors.Is(err, keeper.ErrLost) && !errors.Is(err, errCancelled) {
-		if p.taken.Swap(true) && !errors.As(err, new(*sendError)) {
-			return // cancelled meanwhile, and answered
-		}
+	err := q.handOver(p)
+	var sent *sendError
+	switch {
+	case err == nil, errors.Is(err, errCancelled):
+	case errors.Is(err, keeper.ErrLost):
+		// The keeper that it went to is gone, and may have begun it or not.
+		q.done(p.run)
+		q.s.inbox.put(q.s.recheck)
+	case !errors.As(err, &sent) && p.taken.Swap(true):
+		// Cancelled meanwhile, and answered.
+	default:
 		q.s.inbox.put(func() {
 			q.s.step(core.SpawnFailed{Run: p.run, Fail: core.Fail{Stage: stagePrepare, Reason: err.Error()}})
 		})

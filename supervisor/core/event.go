@@ -15,6 +15,9 @@ type Begin struct {
 	// SameBoot tells that the loaded instants are of this boot. If not, runs,
 	// windows and back-offs belong to a world that is gone.
 	SameBoot bool
+	// KeeperLost tells that the keeper is another one than before: what it was
+	// asked for last is known to nobody.
+	KeeperLost bool
 }
 
 // Recheck tells what lives after the keeper was lost and another took over.
@@ -37,6 +40,7 @@ type Found struct {
 	End        *End  // its main process has ended
 	Failed     *Fail // it never started
 	Gone       bool  // nothing is left of it
+	Pending    bool  // it is still to be asked for, which happens without further ado
 }
 
 // End is how the kernel says that a process ended.

@@ -8,7 +8,8 @@ import "fmt"
 func (s *State) begin(ev Begin) {
 	adopted := 0
 	if ev.SameBoot {
-		adopted = s.reconcile(ev.Found, false)
+		s.forgetOthers(ev.Found)
+		adopted = s.reconcile(ev.Found, ev.KeeperLost)
 	} else {
 		s.newBoot()
 	}
@@ -98,10 +99,13 @@ func (s *State) newBoot() {
 // reconcile compares the runs of all slots with what is found, and counts
 // those that live. Nothing found of a run that had a process means that it ended
 // unseen; nothing found of one that had none means that it was never asked for,
-// and it is asked for again under the same ID. In a step that a crash cut off,
-// what was saved may have been done or not: it is asked for again, and the
-// keeper does everything once.
-func (s *State) reconcile(found map[string]Found, again bool) (adopted int) {
+// and it is asked for again under the same ID. But if the keeper was lost, it may
+// have started the run and seen its end: that counts as a run that ended unseen,
+// or a crash loop would get more starts than its window has.
+//
+// In a step that a crash cut off, what was saved may have been done or not: it is
+// asked for again, and the keeper does everything once.
+func (s *State) reconcile(found map[string]Found, lost bool) (adopted int) {
 	for _, name := range s.names() {
 		p := s.Pools[name]
 		for _, w := range p.Workers {
@@ -109,30 +113,34 @@ func (s *State) reconcile(found map[string]Found, again bool) (adopted int) {
 				continue
 			}
 			f, ok := found[w.Run.ID]
-			if s.recoverRun(p, w, f, ok) {
+			if s.recoverRun(p, w, f, ok, lost) {
 				adopted++
-			}
-		}
-	}
-	if !again {
-		for _, run := range sortedKeys(found) {
-			if _, ok := s.runs[run]; !ok && (found[run].End != nil || found[run].Failed != nil) {
-				s.emit(Forget{Run: run})
 			}
 		}
 	}
 	return adopted
 }
 
+// forgetOthers answers for runs that have ended and are in no slot any more: a
+// crash came between the record of their end and the keeper's being told.
+func (s *State) forgetOthers(found map[string]Found) {
+	for _, run := range sortedKeys(found) {
+		if _, ok := s.runs[run]; !ok && (found[run].End != nil || found[run].Failed != nil) {
+			s.emit(Forget{Run: run})
+		}
+	}
+}
+
 // recoverRun brings one slot up to what was found of its run.
-func (s *State) recoverRun(p *Pool, w *Worker, f Found, ok bool) (lives bool) {
+func (s *State) recoverRun(p *Pool, w *Worker, f Found, ok, lost bool) (lives bool) {
 	run := w.Run
 	switch {
+	case f.Pending:
 	case f.Failed != nil:
 		s.cue(p, w, cue{on: onSpawnFailed, fail: *f.Failed})
 	case !ok && run.PID == 0 && run.Stop != nil:
 		s.cue(p, w, cue{on: onSpawnFailed, fail: Fail{Stage: "prepare", Reason: "it was not asked for"}})
-	case !ok && run.PID == 0:
+	case !ok && run.PID == 0 && !lost:
 		s.emit(Spawn{Pool: p, Worker: w, Run: run.ID, Revision: p.Revision(run.Revision)})
 	case !ok:
 		s.cue(p, w, cue{on: onExited, end: End{Unknown: true}, gone: true})

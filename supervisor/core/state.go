@@ -82,7 +82,7 @@ func (s *State) Step(now Time, ev Event) []Action {
 	case Begin:
 		s.begin(ev)
 	case Recheck:
-		s.reconcile(ev.Found, true)
+		s.reconcile(ev.Found, true) // by definition another keeper
 	case Configure:
 		s.configure(ev.Specs, false)
 	case Do:
