@@ -24,6 +24,7 @@ const drainPatience = 5 * time.Second
 // as told, and returns superd's exit code.
 func (s *Supervisor) Run() (code int) {
 	defer close(s.done)
+	go s.rest.watch(s.done)
 	for s.quit == nil {
 		s.publishState()
 		if at, ok := s.state.Deadline(); true {
@@ -32,6 +33,7 @@ func (s *Supervisor) Run() (code int) {
 			}
 		}
 		s.wait()
+		s.rest.stir()
 		for range batch {
 			if s.quit != nil || !s.poll() {
 				break

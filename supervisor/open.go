@@ -29,7 +29,7 @@ var ErrRunning = errors.New("another superd runs")
 // what lives, and has the core decide what follows. When it returns, Run may be
 // called and the control socket be served.
 func Open(opt Options) (s *Supervisor, err error) {
-	s = &Supervisor{opt: opt, log: opt.Log, started: time.Now(), show: newShowcase(), inbox: newInbox(),
+	s = &Supervisor{opt: opt, log: opt.Log, started: time.Now(), show: newShowcase(), inbox: newInbox(), rest: newRest(),
 		requests: make(chan request, 64), done: make(chan struct{}), replies: map[uint64]chan<- core.Reply{},
 		trouble: map[string]string{}, draining: map[string]bool{}}
 	s.config.Store(opt.Config)

@@ -43,6 +43,7 @@ type Supervisor struct {
 	inbox    *inbox
 	requests chan request
 	done     chan struct{} // closed when Run has ended
+	rest     *rest
 	sampler  sampler
 	accounts accounts
 	applying sync.Mutex // one Apply at a time
@@ -77,7 +78,10 @@ type request func()
 func (s *Supervisor) Listener() net.Listener { return s.listener }
 
 // Snapshot implements API.
-func (s *Supervisor) Snapshot() (*Snapshot, <-chan struct{}) { return s.show.get() }
+func (s *Supervisor) Snapshot() (*Snapshot, <-chan struct{}) {
+	s.rest.stir()
+	return s.show.get()
+}
 
 // Events implements API.
 func (s *Supervisor) Events(seq uint64, limit int) ([]Event, uint64, <-chan struct{}) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -53,12 +54,18 @@ func check(file string) error {
 	return nil
 }
 
+// maxProcs is how many processors superd uses at most.
+const maxProcs = 4
+
 // runSuperd recovers, serves and supervises until superd is told to end.
 func runSuperd(file string) error {
 	// From the first moment on no signal may end superd by its default action.
 	// What arrives before it can be followed waits here.
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals)
+	// More than these few find nothing to do; and a number that was set is not
+	// looked up again and again by the runtime of a superd that is idle.
+	runtime.GOMAXPROCS(min(runtime.NumCPU(), maxProcs))
 	cfg, err := load(file, nil)
 	if err != nil {
 		return err
