@@ -22,9 +22,8 @@ import (
 // goroutine are done in their order, and what comes of them comes as events. The
 // others wait for the answer.
 //
-// Whoever has a Client must read its events: when nobody does, answers do not
-// come either. Nothing is lost then, since the keeper keeps what it could not
-// send; but it is told only once it can be.
+// Answers come whether or not somebody reads the events: those wait in a queue,
+// which is as long as the runs are many that nobody acknowledges.
 type Client struct {
 	conn    *net.UnixConn
 	pid     int
@@ -35,6 +34,10 @@ type Client struct {
 	closed  chan struct{}
 	close   sync.Once
 	over    chan struct{} // nothing of the connection goes on any more
+
+	queueing sync.Mutex
+	queue    []Event       // on the way to events
+	queued   chan struct{} // has one in it when queue may not be empty; closed: no more come
 
 	write sync.Mutex // also guards out
 	out   pack.Writer
@@ -64,9 +67,10 @@ const patience = 10 * time.Second
 func newClient(conn *net.UnixConn, log func(string)) *Client {
 	return &Client{
 		conn: conn, log: log, child: -1,
-		events: make(chan Event, 256),
+		events: make(chan Event, 64),
 		closed: make(chan struct{}),
 		over:   make(chan struct{}),
+		queued: make(chan struct{}, 1),
 		calls:  make(map[uint64]*call),
 	}
 }
@@ -453,24 +457,42 @@ func (c *Client) read() {
 			c.lost(err)
 			break
 		}
-		if !c.take(string(buf[:n]), rights(oob[:oobn])) {
-			break
-		}
+		c.take(string(buf[:n]), rights(oob[:oobn]))
 	}
 	c.conn.Close()
-	close(c.events)
+	close(c.queued)
 	c.reap()
 	close(c.over)
 }
 
-// take deals with one packet; false when the client was closed.
-func (c *Client) take(data string, fds []int) bool {
+// pump brings events from the queue to the channel, so that the reader of the
+// connection never waits for whoever takes them.
+func (c *Client) pump() {
+	defer close(c.events)
+	for more := true; more; {
+		_, more = <-c.queued
+		c.queueing.Lock()
+		events := c.queue
+		c.queue = nil
+		c.queueing.Unlock()
+		for _, ev := range events {
+			select {
+			case c.events <- ev:
+			case <-c.closed:
+				return
+			}
+		}
+	}
+}
+
+// take deals with one packet.
+func (c *Client) take(data string, fds []int) {
 	defer func() { closeAll(fds) }()
 	r := pack.NewReader(data)
 	k, id := kind(r.Byte()), r.Uint()
 	switch k {
 	case ansEvents:
-		return c.takeEvents(r)
+		c.takeEvents(r)
 	case ansRuns:
 		var runs []RunState
 		for r.Left() > 0 {
@@ -500,7 +522,6 @@ func (c *Client) take(data string, fds []int) bool {
 	if err := r.Err(); err != nil {
 		c.log(fmt.Sprintf("a packet of kind %d from the keeper cannot be read: %v", k, err))
 	}
-	return true
 }
 
 func refusal(code uint64, text string) error {
@@ -513,22 +534,21 @@ func refusal(code uint64, text string) error {
 	return errors.New(text)
 }
 
-func (c *Client) takeEvents(r *pack.Reader) bool {
+func (c *Client) takeEvents(r *pack.Reader) {
+	c.queueing.Lock()
 	for r.Left() > 0 {
 		kind := EventKind(r.Byte())
 		var s RunState
 		s.unpack(r)
-		if err := r.Err(); err != nil {
-			c.log("an event from the keeper cannot be read: " + err.Error())
-			return true
-		}
-		select {
-		case c.events <- s.event(kind):
-		case <-c.closed:
-			return false
+		if r.Err() == nil {
+			c.queue = append(c.queue, s.event(kind))
 		}
 	}
-	return true
+	c.queueing.Unlock()
+	select {
+	case c.queued <- struct{}{}:
+	default:
+	}
 }
 
 // more adds to a call that is still waited for.

@@ -39,9 +39,10 @@ func Dial(dir string, opts Options) (c *Client, started bool, err error) {
 	}
 	until := time.Now().Add(opts.Timeout)
 	c, err = reach(dir, opts)
-	for errors.Is(err, errHungUp) && time.Now().Before(until) {
+	for (errors.Is(err, errHungUp) || errors.Is(err, unix.EAGAIN)) && time.Now().Before(until) {
 		// A keeper that is being killed closes one socket after the other, and its
-		// listener last: calls are still taken that nobody answers.
+		// listener last: calls are still taken that nobody answers. EAGAIN means
+		// that more are calling than its queue takes.
 		time.Sleep(time.Millisecond)
 		c, err = reach(dir, opts)
 	}
@@ -60,6 +61,7 @@ func Dial(dir string, opts Options) (c *Client, started bool, err error) {
 		os.WriteFile(filepath.Join(dir, pidName), []byte(strconv.Itoa(c.pid)+"\n"), 0o644)
 	}
 	go c.read()
+	go c.pump()
 	return c, started, nil
 }
 
@@ -197,7 +199,7 @@ func listen(dir string) (int, error) {
 		err = os.NewSyscallError("bind", unix.Bind(fd, &unix.SockaddrUnix{Name: path}))
 	}
 	if err == nil {
-		err = os.NewSyscallError("listen", unix.Listen(fd, 16))
+		err = os.NewSyscallError("listen", unix.Listen(fd, 128))
 	}
 	if err != nil {
 		unix.Close(fd)

@@ -203,7 +203,7 @@ func eventually(t testing.TB, what string, cond func() bool) {
 		if time.Now().After(until) {
 			t.Fatalf("it never came about that %s", what)
 		}
-		time.Sleep(2 * time.Millisecond)
+		<-time.After(2 * time.Millisecond)
 	}
 }
 

@@ -226,6 +226,7 @@ func TestASlowClientIsNeverWaitedFor(t *testing.T) {
 	}
 	eventually(t, "the last run has run", func() bool { return content(t, out) == "here\n" })
 	go slow.read()
+	go slow.pump()
 	r.Client = slow
 	for len(scripts) > 0 {
 		ev, ok := <-slow.Events()
