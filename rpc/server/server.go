@@ -253,6 +253,8 @@ func (c *call) verb() string {
 		return last
 	case name != "":
 		return "show " + name
+	case strings.HasPrefix(c.route.path, "/v1/"):
+		return "show the " + strings.Split(c.route.path, "/")[2]
 	}
 	return "answer " + c.route.path
 }
