@@ -48,13 +48,6 @@ func number(n rpc.Number) string {
 	return strconv.Itoa(int(n))
 }
 
-func text(t rpc.Text) string {
-	if t == "" {
-		return "-"
-	}
-	return string(t)
-}
-
 // clean keeps what programs and files say from steering the terminal.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {

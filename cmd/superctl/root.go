@@ -50,7 +50,7 @@ or --all for every pool.
 
 Exit codes: 0 done; 1 it failed; 2 usage or configuration error; 3 superd cannot
 be reached; 4 not permitted; 5 no such pool or worker; 6 still going when
---timeout ran out.`
+--timeout ran out. Ctrl-C while waiting (130) leaves what was begun going on.`
 
 // root is the command tree.
 func (a *app) root() *cobra.Command {
