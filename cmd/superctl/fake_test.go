@@ -237,8 +237,13 @@ func (f *fake) ctl(args ...string) result {
 
 func ctl(t *testing.T, ctx context.Context, env []string, args ...string) result {
 	t.Helper()
-	var out, errs syncBuffer
-	a := newApp(&out, &errs, func(name string) string {
+	return ctlTo(ctx, new(syncBuffer), env, args...)
+}
+
+// ctlTo is ctl with an output that can be read meanwhile.
+func ctlTo(ctx context.Context, out *syncBuffer, env []string, args ...string) result {
+	var errs syncBuffer
+	a := newApp(out, &errs, func(name string) string {
 		for _, e := range env {
 			if v, ok := strings.CutPrefix(e, name+"="); ok {
 				return v

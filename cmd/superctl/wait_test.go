@@ -159,13 +159,13 @@ func TestRestartFollowsTheDeployment(t *testing.T) {
 		f.post = func(string, string) (int, any) {
 			d := rpc.Deployment{ID: "dep1", Pool: "web", State: "running", Total: 1, Workers: step("stopping")}
 			f.setDeployment(d)
-			go func() {
+			go func(d rpc.Deployment) {
 				d.Workers = step("waiting")
 				f.setDeployment(d)
 				end := test.end
 				end.ID, end.Pool, end.Total, end.EndedAt = "dep1", "web", 1, rpc.At(time.Now())
 				f.setDeployment(end)
-			}()
+			}(d)
 			return 202, d
 		}
 		r := f.ctl("restart", "web")
@@ -255,14 +255,14 @@ func TestApply(t *testing.T) {
 		f.change("web", func(p *rpc.Pool) { p.Removed = true })
 		d := rpc.Deployment{ID: "dep1", Pool: "mailers", State: "running"}
 		f.setDeployment(d)
-		go func() {
+		go func(d rpc.Deployment) {
 			d.State, d.EndedAt = "succeeded", rpc.At(time.Now())
 			f.setDeployment(d)
 			f.mu.Lock()
 			f.status.Pools = f.status.Pools[:1]
 			f.happenLocked(rpc.Event{Type: "pool.removed", Pool: "web"})
 			f.mu.Unlock()
-		}()
+		}(d)
 		return 202, rpc.ApplyReply{Removed: []string{"web"}, Changed: []string{"mailers"}, Warnings: []string{"beware"}, Deployments: []rpc.Deployment{d}}
 	}
 	r := f.ctl("apply")
