@@ -96,6 +96,16 @@ func (s *Server) getEvents(c *call) error {
 // stream writes until the events or the peer come to an end.
 func (s *Server) stream(c *call, f *eventFilter) {
 	next := f.since // the newest that was dealt with
+	if newest := s.newestEvent(); next > newest {
+		// The numbers have gone back, as when the durable state was lost: what
+		// is asked for would come after a long silence, if ever.
+		var b bytes.Buffer
+		missed(&b, newest+1, next)
+		if !s.push(c, b.Bytes()) {
+			return
+		}
+		next = newest
+	}
 	for {
 		events, oldest, more := s.api.Events(next, eventBatch)
 		var b bytes.Buffer
@@ -130,6 +140,18 @@ func (s *Server) stream(c *call, f *eventFilter) {
 		case <-s.done:
 			return
 		}
+	}
+}
+
+// newestEvent is the newest sequence number; the state may be a little behind it.
+func (s *Server) newestEvent() uint64 {
+	newest := s.newest().Seq
+	for {
+		events, _, _ := s.api.Events(newest, eventBatch)
+		if len(events) == 0 {
+			return newest
+		}
+		newest = events[len(events)-1].Seq
 	}
 }
 

@@ -70,7 +70,7 @@ func TestEventsAreFiltered(t *testing.T) {
 	for query, want := range map[string]string{
 		"":                                 "1 2 3 4 5",
 		"?since=3":                         "4 5",
-		"?since=99":                        "",
+		"?since=5":                         "",
 		"?pool=web":                        "4",
 		"?pool=web&pool=mailers":           "1 2 3 4 5",
 		"?pool=gone":                       "",
@@ -139,6 +139,20 @@ func TestEventsAreManyAndFollowed(t *testing.T) {
 	}
 	if ev := next(); ev.Seq != 3*eventBatch+96 {
 		t.Errorf("event %d", ev.Seq)
+	}
+}
+
+// TestNumbersThatWentBack: whoever remembers more than there is hears of it, and
+// of what happens next.
+func TestNumbersThatWentBack(t *testing.T) {
+	f := newFake()
+	f.happen(0, numbered(1, 5, "mailers", 0)...)
+	c := serve(t, f, Options{})
+	if list := decode(t, c.get("/v1/events?since=99").body); len(list) != 1 || list[0].Type != rpc.EventsMissed || list[0].Data["from"] != 6.0 {
+		t.Errorf("%+v", list)
+	}
+	if list := decode(t, c.get("/v1/events?since=5").body); len(list) != 0 {
+		t.Errorf("%+v", list)
 	}
 }
 
