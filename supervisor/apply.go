@@ -86,7 +86,7 @@ func (s *Supervisor) foresee(cfg *config.Config) *ApplyResult {
 		}
 		change := config.Diff(p.Config, next)
 		switch {
-		case change.NeedsNewProcesses:
+		case change.NeedsNewProcesses, p.Behind(next):
 			r.Changed = append(r.Changed, name)
 		case change.Scaled && len(change.Keys) == 1:
 		case len(change.Keys) > 0:

@@ -200,7 +200,6 @@ func (s *State) commandReplace(p *Pool, c Command) Reply {
 	p.Desired = Up
 	for _, w := range p.addressed(c) {
 		w.Desired = Up
-		w.forgive()
 		s.cue(p, w, cue{on: onReplace, reason: "restarted by " + c.By})
 	}
 	return reply

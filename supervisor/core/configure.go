@@ -25,7 +25,7 @@ func (s *State) configure(specs []Spec, starting bool) {
 		if p := s.Pools[spec.Config.Name]; p == nil {
 			s.addPool(spec, starting)
 		} else {
-			s.changePool(p, spec)
+			s.changePool(p, spec, starting)
 		}
 	}
 }
@@ -59,8 +59,10 @@ func workersOf(n int) string {
 }
 
 // changePool takes a pool that exists to its new configuration: what needs new
-// processes by a deployment, the rest in place.
-func (s *State) changePool(p *Pool, spec Spec) {
+// processes by a deployment, the rest in place. Applied while superd runs, a
+// configuration is deployed as well when the pool is not where it says: after a
+// deployment that failed, say.
+func (s *State) changePool(p *Pool, spec Spec, starting bool) {
 	old, back := p.Config, p.Removed
 	if back {
 		// It was on its way out, and its runs still are: new ones follow them.
@@ -70,7 +72,8 @@ func (s *State) changePool(p *Pool, spec Spec) {
 		}
 	}
 	change := config.Diff(old, spec.Config)
-	if len(change.Keys) == 0 && !back {
+	behind := !starting && p.Behind(spec.Config)
+	if len(change.Keys) == 0 && !back && !behind {
 		return
 	}
 	p.Config = spec.Config
@@ -83,7 +86,7 @@ func (s *State) changePool(p *Pool, spec Spec) {
 			s.publishPool(p, "pool.scaled", fmt.Sprintf("from %d to %d by the configuration", before, p.Count))
 		}
 	}
-	if !change.NeedsNewProcesses {
+	if !change.NeedsNewProcesses && !behind {
 		if r := p.Revision(p.Target); r != nil {
 			r.Config = spec.Config
 		}
@@ -100,6 +103,13 @@ func (s *State) changePool(p *Pool, spec Spec) {
 		return
 	}
 	s.deploy(p, s.revise(p, spec), "apply")
+}
+
+// Behind tells whether a pool's target is another revision than a configuration
+// of it would be.
+func (p *Pool) Behind(c *config.Pool) bool {
+	r := p.Revision(p.Target)
+	return r != nil && r.Config.ContentDigest() != c.ContentDigest()
 }
 
 // removePool stops a pool that the configuration has no more. It goes away

@@ -10,6 +10,9 @@ import (
 // pastDeployments is how many ended deployments a pool remembers.
 const pastDeployments = 10
 
+// manySteps is how many workers' parts are kept of deployments but the newest.
+const manySteps = 100
+
 // keptRevisions is how many revisions a pool remembers beside those in use.
 const keptRevisions = 10
 
@@ -18,6 +21,9 @@ const keptRevisions = 10
 func (s *State) deploy(p *Pool, to *Revision, reason string) (d *Deployment, superseded string) {
 	d = &Deployment{ID: s.newID(s.now), Pool: p.Name, State: DeployRunning, From: p.Target, To: to.Number,
 		Reason: reason, StartedAt: s.now, Progress: s.now}
+	if p.Stable == 0 && len(p.Past) == 0 && p.Deployment == nil {
+		d.From = 0 // nothing ran before
+	}
 	// Where nothing is up, there is nobody healthy to be careful about.
 	d.AllAtOnce = p.Stable == 0 && p.live() == 0
 	if old := p.Deployment; old != nil {
@@ -30,7 +36,7 @@ func (s *State) deploy(p *Pool, to *Revision, reason string) (d *Deployment, sup
 		s.touch(p, w)
 	}
 	s.touchPool(p)
-	s.publishDeployment(p, d, "deployment.started", fmt.Sprintf("%s: revision %d to %d", reason, d.From, d.To))
+	s.publishDeployment(p, d, "deployment.started", fmt.Sprintf("%s: to revision %d", reason, d.To))
 	return d, superseded
 }
 
@@ -87,6 +93,7 @@ func (s *State) trouble(p *Pool, d *Deployment) string {
 		case st.Relapses > 1:
 			return fmt.Sprintf("%s failed twice after it was healthy: %s", name, w.LastExit.Reason)
 		case !st.Done && !st.Deadline.IsZero() && s.now.Boot >= st.Deadline.Boot && !w.healthy(d):
+			st.Failed = true
 			return fmt.Sprintf("%s was not healthy within %s%s", name,
 				signals.FormatDuration(p.Config.Update.HealthyDeadline), w.lastWords())
 		}
@@ -155,10 +162,10 @@ func (s *State) takeNext(p *Pool, d *Deployment) {
 		}
 		half := w.Step != nil && w.Step.TookDown && !w.Step.Done // counted already
 		switch {
-		case d.AllAtOnce, w.atRest():
-			s.take(p, w, false)
-		case half:
+		case half && !w.atRest():
 			s.take(p, w, true)
+		case d.AllAtOnce, w.atRest(), w.onTheWayOut():
+			s.take(p, w, false)
 		case down < p.Config.Update.MaxParallel:
 			down++
 			s.take(p, w, true)
@@ -175,19 +182,24 @@ func (w *Worker) atRest() bool {
 	return false
 }
 
+// onTheWayOut tells that a worker's run is being ended for another reason than its
+// own failure: nobody who is up is taken down when another follows it.
+func (w *Worker) onTheWayOut() bool {
+	return w.State == Stopping && w.Run.Stop != nil && !w.Run.Stop.Failure
+}
+
 // take replaces one worker's run for the deployment.
 func (s *State) take(p *Pool, w *Worker, tookDown bool) {
 	d := p.Deployment
 	w.Step = &Step{Deployment: d.ID, TookDown: tookDown}
 	w.Revision = d.To
-	w.forgive()
 	if d.fits(w.Run) && w.State != Stopping {
 		// What already fits keeps its process, and has to become healthy.
 		from := w.Run.StartedAt
 		if from.IsZero() {
 			from = w.Run.RequestedAt
 		}
-		w.Step.Deadline = from.Add(p.Config.Update.HealthyDeadline)
+		w.Step.Begun, w.Step.Deadline = !w.Run.StartedAt.IsZero(), from.Add(p.Config.Update.HealthyDeadline)
 		s.touch(p, w)
 		return
 	}
@@ -206,7 +218,7 @@ func (s *State) judge(p *Pool, w *Worker, run *Run, exit *Exit) {
 		return
 	}
 	if st.Done && !exit.Success && run.Stop == nil {
-		st.Done, st.Deadline = false, Time{}
+		st.Done, st.Begun, st.Deadline = false, false, Time{}
 		st.Relapses++
 	}
 }
@@ -255,8 +267,8 @@ func (s *State) endDeployment(p *Pool, as DeploymentState, why string) {
 	d.Steps = p.steps(d)
 	d.State, d.EndedAt, d.Error = as, s.now, why
 	p.Deployment = nil
-	if len(p.Past) > 0 {
-		p.Past[0].Steps = nil // a large pool's steps are many; the newest ones are enough
+	if len(p.Past) > 0 && len(p.Past[0].Steps) > manySteps {
+		p.Past[0].Steps = nil // those of the newest deployment are enough for a large pool
 	}
 	p.Past = append([]*Deployment{d}, p.Past...)
 	if len(p.Past) > pastDeployments {
@@ -291,7 +303,7 @@ func stepState(w *Worker, d *Deployment) StepState {
 	switch {
 	case w.Step.Done:
 		return StepHealthy
-	case w.State == Failed, w.Step.Relapses > 1:
+	case w.State == Failed, w.Step.Failed, w.Step.Relapses > 1:
 		return StepFailed
 	case w.State == Stopping && !d.fits(w.Run):
 		return StepStopping

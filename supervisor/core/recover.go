@@ -1,6 +1,9 @@
 package core
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // begin is the start of superd. Whatever was loaded is compared with what is
 // found to live, the configuration is taken on, and what is wanted up and is
@@ -30,7 +33,27 @@ func (s *State) begin(ev Begin) {
 		}
 	}
 	s.configure(ev.Specs, true)
+	s.enforce()
 	s.startAll()
+}
+
+// enforce has every worker follow what is desired. A crash may have come between
+// the records of one decision, so that a pool knows of a wish that its workers
+// have not heard of, or the other way round.
+func (s *State) enforce() {
+	for _, name := range s.names() {
+		p := s.Pools[name]
+		for _, w := range p.Workers {
+			switch {
+			case !s.wanted(p, w):
+				if w.State != Stopped {
+					s.cue(p, w, cue{on: onStop, reason: "it is not wanted any more"})
+				}
+			case w.State == Stopping && w.Run.Exit == nil && !w.Run.Stop.Failure:
+				w.Again = true
+			}
+		}
+	}
 }
 
 // startAll starts every pool that is wanted up, but those that others come before.
@@ -145,14 +168,18 @@ func (s *State) recoverRun(p *Pool, w *Worker, f Found, ok, lost bool) (lives bo
 	case !ok:
 		s.cue(p, w, cue{on: onExited, end: End{Unknown: true}, gone: true})
 	default:
-		s.catchUp(p, w, f)
+		s.catchUp(p, w, f, lost)
 		return f.End == nil
 	}
 	return false
 }
 
+// signalDoubt is for how long after a signal was asked for a keeper that died may
+// not have sent it.
+const signalDoubt = 200 * time.Millisecond
+
 // catchUp tells a worker, in order, what happened to its run.
-func (s *State) catchUp(p *Pool, w *Worker, f Found) {
+func (s *State) catchUp(p *Pool, w *Worker, f Found, lost bool) {
 	run := w.Run
 	stepSent := run.Stop != nil && run.Stop.Step >= 0
 	if run.PID == 0 && f.PID != 0 {
@@ -165,7 +192,9 @@ func (s *State) catchUp(p *Pool, w *Worker, f Found) {
 		s.cue(p, w, cue{on: onExited, end: *f.End, gone: f.Gone})
 		return
 	}
-	if stepSent {
-		s.signalStep(p, w) // sent before the crash or not: the keeper takes it once
+	if stepSent && (!lost || s.now.After(run.Stop.At) < signalDoubt) {
+		// Sent before the crash or not: the keeper takes each number once. One that
+		// was lost took what it was sent a while ago with it to the run.
+		s.signalStep(p, w)
 	}
 }

@@ -74,6 +74,7 @@ func (s *State) restart(p *Pool, w *Worker, _ cue) {
 	w.Window = append(w.inWindow(r.Interval, s.now), s.now.Boot)
 	w.Restarts++
 	s.launch(p, w)
+	w.Run.Restart = true
 }
 
 // giveUp leaves a worker at rest, failed or completed.

@@ -234,7 +234,7 @@ func (s *State) deadline(p *Pool, w *Worker) Time {
 	case Backoff, Delayed:
 		t = w.NextStart
 	}
-	if st := p.step(w); st != nil && !st.Done {
+	if st := p.step(w); st != nil && !st.Done && p.takesPart(w) {
 		t = earliest(t, st.Deadline)
 	}
 	return t

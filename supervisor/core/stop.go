@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"slices"
 	"syscall"
 
 	"github.com/superd/superd/config"
@@ -19,6 +20,7 @@ func (s *State) stopRun(p *Pool, w *Worker, c cue) {
 
 // replaceRun begins a run's drain sequence, and has another one follow it.
 func (s *State) replaceRun(p *Pool, w *Worker, c cue) {
+	w.forgive()
 	w.Again = true
 	s.end(p, w, &Stop{Sequence: p.configOf(w.Run).Drain, Step: -1, Reason: c.reason})
 }
@@ -141,6 +143,15 @@ func (p *Pool) configOf(run *Run) *config.Pool {
 		return r.Config
 	}
 	return p.Config
+}
+
+// endsBy tells whether a signal is one by which an operator ends a worker.
+func endsBy(c *config.Pool, name string) bool {
+	switch name {
+	case "TERM", "INT", "QUIT", "KILL":
+		return true
+	}
+	return slices.ContainsFunc(slices.Concat(c.Stop, c.Drain), func(st signals.Step) bool { return signals.Name(st.Signal) == name })
 }
 
 // killScope is whom KILL reaches. A run in no cgroup of its own has none to kill.

@@ -139,6 +139,8 @@ type Run struct {
 	StartTicks uint64 // field 22 of /proc/PID/stat, which tells a reused pid apart
 	StartedAt  Time   // its program was executed; zero before that
 	Healthy    bool
+	// Restart means that it is an automatic restart: the last stamp of the window.
+	Restart bool
 	// Signaled is the last signal that an operator sent to it, without SIG: an
 	// end by that very signal is no failure.
 	Signaled string
@@ -217,7 +219,9 @@ type Step struct {
 	// for it, so that it counts against max_parallel until it is healthy.
 	TookDown bool
 	Deadline Time // healthy by then; zero until the new run was first started
+	Begun    bool // the new run's program was executed: the deadline counts from there
 	Done     bool // healthy, or ended with success after it was
+	Failed   bool // it is why the deployment failed
 	Relapses int  // failures after it was healthy
 }
 

@@ -63,6 +63,14 @@ func (s *State) started(p *Pool, w *Worker, c cue) {
 	s.noteProcess(p, w, c)
 	w.Run.StartedAt = s.now
 	s.setState(w, Running)
+	if n := len(w.Window); w.Run.Restart && n > 0 {
+		// Between the decision and the program lie superd's queues and the keeper's:
+		// the window is about what the world sees.
+		w.Window[n-1] = s.now.Boot
+	}
+	if st := p.step(w); st != nil && !st.Begun {
+		st.Begun, st.Deadline = true, s.now.Add(p.Config.Update.HealthyDeadline)
+	}
 	s.publish(p, w, "worker.started", fmt.Sprintf("pid %d, revision %d", c.pid, w.Run.Revision), nil)
 	s.publish(p, w, "worker.ready", "program executed", nil)
 }
@@ -254,10 +262,12 @@ func (s *State) passSignal(p *Pool, w *Worker, c cue) {
 		scope = config.ScopeGroup
 	}
 	run.Signals++
-	run.Signaled = signals.Name(sig)
+	if name := signals.Name(sig); endsBy(p.configOf(run), name) {
+		run.Signaled = name
+	}
 	s.emit(Signal{Run: run.ID, Signal: sig, Scope: scope, Number: run.Signals})
-	s.publish(p, w, "worker.signaled", fmt.Sprintf("%s by %s", run.Signaled, c.signal.By),
-		map[string]any{"signal": run.Signaled})
+	s.publish(p, w, "worker.signaled", fmt.Sprintf("%s by %s", signals.Name(sig), c.signal.By),
+		map[string]any{"signal": signals.Name(sig)})
 }
 
 // publish tells of something that happened to a worker.
@@ -265,6 +275,8 @@ func (s *State) publish(p *Pool, w *Worker, kind, message string, data map[strin
 	n := Notice{Type: kind, Pool: p.Name, Worker: p.worker(w), Revision: w.Revision, Message: message, Data: data}
 	if run := w.Run; run != nil {
 		n.RunID, n.PID, n.Revision, n.Deployment = run.ID, run.PID, run.Revision, run.Deployment
+	} else if w.Step != nil {
+		n.Deployment = w.Step.Deployment
 	}
 	s.emit(Publish{n})
 }
