@@ -317,6 +317,9 @@ func (ld *loader) required(n *node) {
 }
 
 // resolveSuperd is the [superd] table with its defaults.
+// maxSocketPath is how long the path of a unix socket may be (unix(7)).
+const maxSocketPath = 107
+
 func (ld *loader) resolveSuperd(file string) Superd {
 	s := Superd{ShutdownTimeout: 90 * time.Second}
 	at := place{file: file, line: 1, col: 1}
@@ -341,6 +344,9 @@ func (ld *loader) resolveSuperd(file string) Superd {
 		n := ld.superd.get(k.name)
 		if v, ok := readIf(tPath(), n, r); ok {
 			*k.to = filepath.Clean(v)
+		}
+		if longest := *k.to + "/control.sock"; k.name == "runtime_dir" && n != nil && len(longest) > maxSocketPath {
+			ld.r.at(n, "found a path of %d bytes; allowed: at most %d, so that sockets fit below it", len(*k.to), maxSocketPath-len("/control.sock"))
 		}
 		if k.name == "log_dir" && s.LogDir == "" && s.StateDir != "" {
 			s.LogDir = filepath.Join(s.StateDir, "log")

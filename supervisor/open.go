@@ -28,8 +28,8 @@ var ErrRunning = errors.New("another superd runs")
 // Open recovers: it takes the lock, reads what was recorded, asks the keeper
 // what lives, and has the core decide what follows. When it returns, Run may be
 // called and the control socket be served.
-func Open(opt Options) (s *Supervisor, err error) {
-	s = &Supervisor{opt: opt, log: opt.Log, started: time.Now(), show: newShowcase(), inbox: newInbox(), rest: newRest(),
+func Open(opt Options) (*Supervisor, error) {
+	s := &Supervisor{opt: opt, log: opt.Log, started: time.Now(), show: newShowcase(), inbox: newInbox(), rest: newRest(),
 		requests: make(chan request, 64), done: make(chan struct{}), replies: map[uint64]chan<- core.Reply{},
 		trouble: map[string]string{}, draining: map[string]bool{}}
 	s.config.Store(opt.Config)
@@ -39,16 +39,22 @@ func Open(opt Options) (s *Supervisor, err error) {
 	if err := s.takeFolder(); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			s.lock.Close()
-		}
-	}()
+	if err := s.open(); err != nil {
+		s.lock.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// open is what Open does once it has the lock.
+func (s *Supervisor) open() error {
+	opt := s.opt
+	var err error
 	if s.records, err = openRecords(opt.Config.RuntimeDir, opt.Config.StateDir); err != nil {
-		return nil, fmt.Errorf("cannot keep records: %w", err)
+		return fmt.Errorf("cannot keep records: %w", err)
 	}
 	if s.clock, err = newAlarmClock(); err != nil {
-		return nil, err
+		return err
 	}
 	s.logs, err = logs.New(logs.Options{RuntimeDir: opt.Config.RuntimeDir, LogDir: opt.Config.LogDir, Notify: s.fromLogs,
 		// The keeper may be another one by the time that they are called.
@@ -56,12 +62,9 @@ func Open(opt Options) (s *Supervisor, err error) {
 		Fetch: func(name string) (*os.File, error) { return s.prepare.keeper().Fetch(name) },
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := s.recover(); err != nil {
-		return nil, err
-	}
-	return s, nil
+	return s.recover()
 }
 
 // takeFolder makes runtime_dir and takes its lock.

@@ -181,7 +181,10 @@ func (q *preparer) handOver(p *preparation) error {
 	command.Umask, command.Limits, command.KillScope = uint32(c.Umask), c.Limits, c.KillScope
 	command.Stdout, command.Stderr, command.Hold = pipes.Stdout, pipes.Stderr, pipes.Read
 	if c.KillScope == config.ScopeCgroup {
-		command.Cgroup = filepath.Join(q.cgroup, "superd-"+p.run)
+		command.Cgroup = filepath.Join(q.cgroup, "superd-"+p.run) // the keeper removes it
+		if err := proc.MakeCgroup(command.Cgroup); err != nil {
+			return err
+		}
 	}
 	if p.taken.Swap(true) {
 		return errCancelled

@@ -45,6 +45,8 @@ func (e *exitError) Unwrap() error { return e.err }
 
 func run() int {
 	root := command()
+	understood := false
+	root.PersistentPreRun = func(*cobra.Command, []string) { understood = true }
 	err := root.Execute()
 	if err == nil {
 		return exitDone
@@ -63,6 +65,10 @@ func run() int {
 	case errors.Is(err, supervisor.ErrRunning):
 		fmt.Fprintln(os.Stderr, "superd:", err)
 		return exitRunning
+	}
+	if !understood {
+		fmt.Fprintf(os.Stderr, "superd: %v (see superd --help)\n", err)
+		return exitConfig
 	}
 	fmt.Fprintln(os.Stderr, "superd:", err)
 	return exitOther
@@ -83,9 +89,6 @@ func command() *cobra.Command {
 		// What goes wrong is said once, by run.
 		SilenceErrors: true, SilenceUsage: true,
 	}
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return &exitError{exitConfig, fmt.Errorf("%w (see %s --help)", err, c.CommandPath())}
-	})
 	root.PersistentFlags().StringVarP(&file, "config", "c", "", "the configuration file (default "+config.DefaultFile()+")")
 	root.AddCommand(
 		&cobra.Command{

@@ -105,8 +105,8 @@ func follow(s *supervisor.Supervisor, signals <-chan os.Signal, log *slog.Logger
 		case syscall.SIGTERM, syscall.SIGINT:
 			go func() { _ = s.Shutdown(ctx, false, false, "signal "+sig.String()) }()
 			continue
-		case syscall.SIGCHLD, syscall.SIGURG, syscall.SIGPIPE, syscall.SIGWINCH, syscall.SIGXFSZ:
-			continue // the runtime's and the terminal's business, or an error where it was caused
+		case syscall.SIGCHLD, syscall.SIGURG, syscall.SIGPIPE, syscall.SIGXFSZ:
+			continue // the runtime's business, or an error where it was caused
 		}
 		go func() {
 			if err := s.Forward(ctx, sig); err != nil {

@@ -84,7 +84,7 @@ func resolve(name string, lookup func(string) (uint32, bool)) (uint32, bool) {
 		}
 		n = uint32(v)
 	}
-	return n, n != nobody
+	return n, n != nobody || !inNamespace()
 }
 
 // pool is the role for one pool. A pool that does not exist is like any other
@@ -150,7 +150,7 @@ func (a *access) entry() string {
 	if a.peer == nil {
 		return "USER"
 	}
-	if name := a.lookup.User(a.peer.uid); name != "" && a.peer.uid != nobody {
+	if name := a.lookup.User(a.peer.uid); name != "" && (a.peer.uid != nobody || !inNamespace()) {
 		return name
 	}
 	return "USER"

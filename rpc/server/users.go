@@ -10,9 +10,17 @@ import (
 	"time"
 )
 
-// nobody is the overflow uid and gid (/proc/sys/kernel/overflowuid): whoever has
-// no number in our user namespace looks like this, so it stands for no name.
+// nobody is the overflow uid and gid (/proc/sys/kernel/overflowuid). In a user
+// namespace whoever has no number there looks like this, so there it stands for
+// no name.
 const nobody = 65534
+
+// inNamespace tells whether some numbers of the host have none here: the map of
+// the first user namespace has them all (user_namespaces(7)).
+var inNamespace = sync.OnceValue(func() bool {
+	data, err := os.ReadFile("/proc/self/uid_map")
+	return err != nil || strings.Join(strings.Fields(string(data)), " ") != "0 0 4294967295"
+})
 
 // Lookup turns names of operators and viewers into numbers, and back. It must
 // answer at once: it is asked within requests. Safe for concurrent use.
