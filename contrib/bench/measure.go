@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -83,6 +84,10 @@ func (b *run) stopPool() error {
 	})
 }
 
+// calm is how long memory must not change to be measured: superd gives back what
+// it does not need some seconds after it has come to rest.
+const calm = 8 * time.Second
+
 // rest waits until all is calm and measures memory: the proportional share of
 // superd and of the keeper.
 func (b *run) rest() error {
@@ -93,20 +98,37 @@ func (b *run) rest() error {
 	if err != nil {
 		return err
 	}
-	var share [2]float64 // of superd and the keeper, in MB
-	threads := 0
-	for i, pid := range b.pids {
-		kb, err := pss(pid)
-		if err != nil {
-			return err
+	share, err := b.memory()
+	for since, end := time.Now(), time.Now().Add(time.Minute); err == nil && time.Since(since) < calm && time.Now().Before(end); {
+		time.Sleep(time.Second)
+		var now [2]float64
+		if now, err = b.memory(); math.Abs(now[0]+now[1]-share[0]-share[1]) > 0.2 {
+			share, since = now, time.Now()
 		}
+	}
+	if err != nil {
+		return err
+	}
+	threads := 0
+	for _, pid := range b.pids {
 		tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
-		share[i] = float64(kb) / 1024
 		threads += len(tasks)
 	}
 	row(fmt.Sprintf("memory (PSS) with %d idle workers", *workers), fmt.Sprintf("%.1f MB", share[0]+share[1]), "",
 		fmt.Sprintf("superd %.1f, keeper %.1f; %d threads", share[0], share[1], threads))
 	return nil
+}
+
+// memory is the PSS of superd and of the keeper in MB.
+func (b *run) memory() (share [2]float64, err error) {
+	for i, pid := range b.pids {
+		kb, err := pss(pid)
+		if err != nil {
+			return share, err
+		}
+		share[i] = float64(kb) / 1024
+	}
+	return share, nil
 }
 
 // pss is a process's proportional set size in KiB: see proc_pid_smaps(5).
@@ -152,7 +174,7 @@ func median(all []time.Duration) time.Duration {
 }
 
 // idle counts the system calls of superd and the keeper while nothing happens.
-// The first second is left out, in which strace itself disturbs them.
+// What comes before they are calm, strace's own disturbance above all, is left out.
 func (b *run) idle() error {
 	file := filepath.Join(b.dir, "strace")
 	args := []string{"-f", "-q", "-ttt", "-o", file}
@@ -166,8 +188,8 @@ func (b *run) idle() error {
 		row("system calls while idle", "?", "", err.Error())
 		return nil
 	}
-	begin := time.Now().Add(time.Second)
-	time.Sleep(time.Second + *idle)
+	begin := time.Now().Add(calm)
+	time.Sleep(calm + *idle)
 	end := time.Now()
 	cmd.Process.Signal(syscall.SIGINT)
 	cmd.Wait()
