@@ -266,25 +266,23 @@ func (h *host) cleanUp(t testscript.T) {
 	if t.(interface{ Failed() bool }).Failed() {
 		t.Log("superd said:\n" + h.said())
 	}
-	keepers := h.processes()
 	h.process.Kill()
 	<-h.ended
-	for _, pid := range keepers {
-		for _, child := range descendants(pid) {
-			syscall.Kill(child, syscall.SIGKILL)
-		}
+	for _, pid := range h.processes() {
 		syscall.Kill(pid, syscall.SIGKILL)
 	}
 }
 
-// processes are the keepers of this host: those that were started for its folder.
+// processes are what belongs to this host: keepers, which were started for its
+// folder, and workers, which write into its FIFOs.
 func (h *host) processes() []int {
 	var pids []int
-	entries, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, path := range entries {
-		data, err := os.ReadFile(path)
-		if err == nil && bytes.Contains(data, []byte("\x00keep\x00")) && bytes.Contains(data, []byte(h.dir)) {
-			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+	entries, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range entries {
+		line, _ := os.ReadFile(dir + "/cmdline")
+		out, _ := os.Readlink(dir + "/fd/1")
+		if bytes.Contains(line, []byte("\x00keep\x00")) && bytes.Contains(line, []byte(h.dir)) || strings.HasPrefix(out, h.dir+"/run/fifos/") {
+			pid, _ := strconv.Atoi(filepath.Base(dir))
 			pids = append(pids, pid)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/superd/superd/supervisor/proc"
 )
 
 // bin is the folder with the real programs, built once for all scripts.
@@ -46,6 +47,12 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		Setup:               setup,
+		Condition: func(name string) (bool, error) {
+			if name != "cgroup" {
+				return false, fmt.Errorf("unknown condition %q", name)
+			}
+			return cgroups(), nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"up":      up,
 			"down":    down,
@@ -63,6 +70,16 @@ func TestScripts(t *testing.T) {
 			"idle":    idle,
 		},
 	})
+}
+
+// cgroups tells whether cgroups can be made here.
+func cgroups() bool {
+	root, err := proc.CgroupRoot()
+	if err != nil {
+		return false
+	}
+	dir := filepath.Join(root, fmt.Sprintf("superd-test-%d", os.Getpid()))
+	return proc.MakeCgroup(dir) == nil && proc.RemoveCgroup(dir) == nil
 }
 
 // setup gives a script its folders, and a superd that superctl finds by itself.

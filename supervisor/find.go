@@ -30,13 +30,21 @@ func (s *Supervisor) find(sameBoot bool) (map[string]core.Found, error) {
 	}
 	found := make(map[string]core.Found, len(listed))
 	for _, r := range listed {
-		if strings.HasPrefix(r.Run, helperPrefix) {
+		if !strings.HasPrefix(r.Run, helperPrefix) {
+			found[r.Run] = foundOf(r)
+		}
+	}
+	for _, r := range listed {
+		switch p, i := s.labelled(r.Label); {
+		case strings.HasPrefix(r.Run, helperPrefix):
 			s.tellKeeper(s.keeper.Sweep(r.Run))
 			s.tellKeeper(s.keeper.Acknowledge(r.Run))
-			continue
+		case p == nil:
+		case r.Phase == keeper.PhaseRunning && !r.Gone:
+			s.restore(p, i, r, found)
+		default:
+			s.resumeEnded(p, i, r)
 		}
-		found[r.Run] = foundOf(r)
-		s.resumeEnded(r)
 	}
 	for _, p := range s.state.Pools {
 		for _, w := range p.Workers {
@@ -86,13 +94,43 @@ func (s *Supervisor) resumeLog(p *core.Pool, w *core.Worker) {
 	}
 }
 
-// resumeEnded reads the last words of a run that has ended, and whose worker
-// has gone on since: its label tells which that was.
-func (s *Supervisor) resumeEnded(r keeper.RunState) {
-	pool, index, ok := strings.Cut(r.Label, "/")
-	p := s.state.Pools[pool]
+// labelled is the pool and the worker that a run was started for.
+func (s *Supervisor) labelled(label string) (*core.Pool, int) {
+	pool, index, ok := strings.Cut(label, "/")
 	i, err := strconv.Atoi(index)
-	if !ok || err != nil || p == nil || (i < len(p.Workers) && p.Workers[i].Run != nil && p.Workers[i].Run.ID == r.Run) {
+	if !ok || err != nil {
+		return nil, 0
+	}
+	return s.state.Pools[pool], i
+}
+
+// restore gives a worker back the run that the keeper has for it and of which
+// there is no record: the disk for the records was full when it was started, say.
+// A run that is recorded and lives has the slot; the other one is left alone, and
+// that is said.
+func (s *Supervisor) restore(p *core.Pool, i int, r keeper.RunState, found map[string]core.Found) {
+	if i >= len(p.Workers) {
+		s.damage = append(s.damage, fmt.Sprintf("%s has the run %s, pid %d, and no worker for it (it is left alone)", p.Name, r.Run, r.PID))
+		return
+	}
+	w := p.Workers[i]
+	if w.Run != nil && w.Run.ID == r.Run {
+		return
+	}
+	if w.Run != nil {
+		if other, ok := found[w.Run.ID]; ok && !other.Gone {
+			s.damage = append(s.damage, fmt.Sprintf("%s/%d has two runs, %s and %s, pid %d (the second is left alone)", p.Name, i, w.Run.ID, r.Run, r.PID))
+			return
+		}
+	}
+	s.state.Restore(p, w, r.Run, r.PID, r.StartTicks, now())
+	s.damage = append(s.damage, fmt.Sprintf("%s/%d: there was no record of its run %s, pid %d (taken over as it is)", p.Name, i, r.Run, r.PID))
+}
+
+// resumeEnded reads the last words of a run that has ended, and whose worker has
+// gone on since.
+func (s *Supervisor) resumeEnded(p *core.Pool, i int, r keeper.RunState) {
+	if i < len(p.Workers) && p.Workers[i].Run != nil && p.Workers[i].Run.ID == r.Run {
 		return
 	}
 	if err := s.logs.Recover(r.Run, logSpec(p.Config, i, 0), s.keeper.Fetch); err != nil {

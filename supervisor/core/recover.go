@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -61,40 +62,30 @@ func (s *State) startAll() {
 	var held []*Pool
 	for _, name := range s.names() {
 		p := s.Pools[name]
-		if p.Desired == Up && !p.Removed && p.live() == 0 && !p.waiting() && len(p.Config.After) > 0 && p.resting() {
+		switch {
+		case p.waiting() || !s.missing(p):
+		case len(p.Config.After) > 0 && p.resting():
 			held = append(held, p)
-			continue
-		}
-		if !p.waiting() {
-			s.startMissing(p)
+		default:
+			s.startPool(p, "superd was started")
 		}
 	}
 	// What comes first has been begun by now; a chain waits link by link.
 	for _, p := range held {
 		if !s.hold(p) {
-			s.startMissing(p)
+			s.startPool(p, "superd was started")
 		}
 	}
+}
+
+// missing tells whether a wanted worker is at rest without a reason of its own.
+func (s *State) missing(p *Pool) bool {
+	return slices.ContainsFunc(p.Workers, func(w *Worker) bool { return s.wanted(p, w) && w.State == Stopped })
 }
 
 // resting tells that no worker of a pool is in the middle of anything.
 func (p *Pool) resting() bool {
-	for _, w := range p.Workers {
-		if w.State != Stopped {
-			return false
-		}
-	}
-	return true
-}
-
-// startMissing starts a pool whose wanted workers are at rest without a reason of their own.
-func (s *State) startMissing(p *Pool) {
-	for _, w := range p.Workers {
-		if s.wanted(p, w) && w.State == Stopped {
-			s.startPool(p, "superd was started")
-			return
-		}
-	}
+	return !slices.ContainsFunc(p.Workers, func(w *Worker) bool { return w.State != Stopped })
 }
 
 // newBoot forgets what belonged to a boot that is over: runs, windows, waits.
@@ -117,6 +108,20 @@ func (s *State) newBoot() {
 			s.setState(w, Stopped)
 		}
 	}
+}
+
+// Restore gives a loaded worker a run that lives although no record tells of it.
+// It comes before Begin, which then finds the worker as it should be.
+func (s *State) Restore(p *Pool, w *Worker, run string, pid int, ticks uint64, now Time) {
+	if w.Run != nil {
+		delete(s.runs, w.Run.ID)
+	}
+	w.State, w.Since, w.Again, w.NextStart = Running, now, false, Time{}
+	w.Run = &Run{ID: run, Revision: w.Revision, RequestedAt: now, StartedAt: now, PID: pid, StartTicks: ticks}
+	if d := p.Deployment; d != nil && w.Revision == d.To {
+		w.Run.Deployment, w.Step = d.ID, &Step{Deployment: d.ID, Begun: true, Deadline: now.Add(p.Config.Update.HealthyDeadline)}
+	}
+	s.runs[run] = slot{p, w}
 }
 
 // reconcile compares the runs of all slots with what is found, and counts
@@ -182,6 +187,12 @@ const signalDoubt = 200 * time.Millisecond
 func (s *State) catchUp(p *Pool, w *Worker, f Found, lost bool) {
 	run := w.Run
 	stepSent := run.Stop != nil && run.Stop.Step >= 0
+	if w.State == Stopping && f.End != nil {
+		// Its first signal would come too late.
+		s.noteProcess(p, w, cue{pid: f.PID, ticks: f.StartTicks})
+		s.cue(p, w, cue{on: onExited, end: *f.End, gone: f.Gone})
+		return
+	}
 	if run.PID == 0 && f.PID != 0 {
 		s.cue(p, w, cue{on: onForked, pid: f.PID, ticks: f.StartTicks})
 	}
