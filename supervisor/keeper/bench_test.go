@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"syscall"
 	"testing"
@@ -81,6 +82,42 @@ func BenchmarkForkExec(b *testing.B) {
 	for live > 0 {
 		wait()
 	}
+}
+
+// BenchmarkStart starts processes that live, each with a FIFO as its output whose
+// other end is held, and stops the clock when the last has started.
+func BenchmarkStart(b *testing.B) {
+	r := newRig(b)
+	pipes := make([][2]*os.File, b.N)
+	dir := b.TempDir()
+	for i := range pipes {
+		in, out, err := fifo(fmt.Sprintf("%s/%d", dir, i))
+		if err != nil {
+			b.Skip("as many FIFOs cannot be open at once: ", err)
+		}
+		defer in.Close()
+		defer out.Close()
+		pipes[i] = [2]*os.File{in, out}
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for _, p := range pipes {
+		s := Spawn{Run: newRun(), Path: "/bin/sleep", Args: []string{"sleep", "1000"}, Env: benchEnv, Dir: "/",
+			Umask: 0o22, Direct: true, Stdout: p[1], Stderr: p[1]}
+		s.Hold = map[string]*os.File{s.Run + ".out": p[0]}
+		if err := r.Spawn(context.Background(), s); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for started := 0; started < b.N; {
+		switch ev := <-r.Events(); ev.Kind {
+		case Started:
+			started++
+		case SpawnFailed:
+			b.Fatal(ev.Reason)
+		}
+	}
+	b.StopTimer()
 }
 
 // BenchmarkStage starts processes by the other way, each with a stage of its own.
