@@ -266,6 +266,9 @@ func bare(err error) error {
 
 // tell passes the first failure on to whoever wants to know why it takes so long.
 func (c *Client) tell(cause error) {
+	if errors.Is(cause, context.Canceled) || errors.Is(cause, context.DeadlineExceeded) {
+		return // our own doing: superd was not waited for
+	}
 	c.mu.Lock()
 	first := !c.told
 	c.told = true

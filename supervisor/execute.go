@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -78,7 +79,7 @@ func (s *Supervisor) publish(n core.Notice) { s.publishAt(now(), n) }
 func (s *Supervisor) publishAt(at core.Time, n core.Notice) {
 	e := s.history.add(at.Wall, n)
 	s.show.info = true // a snapshot says up to which event it goes
-	if !s.log.Enabled(nil, levelOf(n.Type)) {
+	if !s.log.Enabled(context.Background(), levelOf(n.Type)) {
 		return
 	}
 	attrs := []any{slog.Uint64("seq", e.Seq)}
@@ -90,7 +91,7 @@ func (s *Supervisor) publishAt(at core.Time, n core.Notice) {
 	if n.Message != "" {
 		attrs = append(attrs, slog.String("message", n.Message))
 	}
-	s.log.Log(nil, levelOf(n.Type), n.Type, attrs...)
+	s.log.Log(context.Background(), levelOf(n.Type), n.Type, attrs...)
 }
 
 // levelOf is how loud an event is in superd's own log.
