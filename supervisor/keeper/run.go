@@ -40,7 +40,6 @@ type more struct {
 	leftovers []*leftover
 	cgroup    string
 	eventsFD  int // of the cgroup; -1: not opened
-	spec      *proc.Spec
 	// uid is whose processes may be swept when nobody saw the leader of an
 	// adopted run live: then its pid may have been used again.
 	uid    uint32
