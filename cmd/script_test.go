@@ -48,10 +48,13 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup:               setup,
 		Condition: func(name string) (bool, error) {
-			if name != "cgroup" {
-				return false, fmt.Errorf("unknown condition %q", name)
+			switch name {
+			case "cgroup":
+				return cgroups(), nil
+			case "root":
+				return os.Geteuid() == 0, nil
 			}
-			return cgroups(), nil
+			return false, fmt.Errorf("unknown condition %q", name)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"up":      up,

@@ -10,13 +10,11 @@ import (
 // found to live, the configuration is taken on, and what is wanted up and is
 // not is started. A first start finds nothing, and does the same.
 func (s *State) begin(ev Begin) {
-	adopted := 0
-	if ev.SameBoot {
-		s.forgetOthers(ev.Found)
-		adopted = s.reconcile(ev.Found, ev.KeeperLost)
-	} else {
-		s.newBoot()
+	if !ev.SameBoot {
+		s.newBoot(ev.Found)
 	}
+	s.forgetOthers(ev.Found)
+	adopted := s.reconcile(ev.Found, ev.KeeperLost)
 	if adopted > 0 {
 		s.emit(Publish{Notice{Type: "superd.adopted", Message: fmt.Sprintf("%d runs taken over", adopted),
 			Data: map[string]any{"runs": adopted}}})
@@ -88,8 +86,11 @@ func (p *Pool) resting() bool {
 	return !slices.ContainsFunc(p.Workers, func(w *Worker) bool { return w.State != Stopped })
 }
 
-// newBoot forgets what belonged to a boot that is over: runs, windows, waits.
-func (s *State) newBoot() {
+// newBoot forgets what belonged to a boot that is over: runs, windows, waits. A
+// run that the keeper knows is of this boot: superd died before it could record
+// that its start was over.
+func (s *State) newBoot(found map[string]Found) {
+	s.held = nil
 	for _, name := range s.names() {
 		p := s.Pools[name]
 		p.WaitsFor, p.WaitsUntil = nil, Time{}
@@ -100,28 +101,18 @@ func (s *State) newBoot() {
 			}
 		}
 		for _, w := range p.Workers {
+			w.Step, w.NextStart = nil, Time{}
+			w.forgive()
 			if w.Run != nil {
+				if _, ok := found[w.Run.ID]; ok {
+					continue
+				}
 				delete(s.runs, w.Run.ID)
 			}
-			w.Run, w.Step, w.Again, w.NextStart = nil, nil, false, Time{}
-			w.forgive()
-			s.setState(w, Stopped)
+			w.Run, w.Again = nil, false
+			w.State, w.Since = Stopped, s.now // no transition: that worker is gone
 		}
 	}
-}
-
-// Restore gives a loaded worker a run that lives although no record tells of it.
-// It comes before Begin, which then finds the worker as it should be.
-func (s *State) Restore(p *Pool, w *Worker, run string, pid int, ticks uint64, now Time) {
-	if w.Run != nil {
-		delete(s.runs, w.Run.ID)
-	}
-	w.State, w.Since, w.Again, w.NextStart = Running, now, false, Time{}
-	w.Run = &Run{ID: run, Revision: w.Revision, RequestedAt: now, StartedAt: now, PID: pid, StartTicks: ticks}
-	if d := p.Deployment; d != nil && w.Revision == d.To {
-		w.Run.Deployment, w.Step = d.ID, &Step{Deployment: d.ID, Begun: true, Deadline: now.Add(p.Config.Update.HealthyDeadline)}
-	}
-	s.runs[run] = slot{p, w}
 }
 
 // reconcile compares the runs of all slots with what is found, and counts
