@@ -208,6 +208,7 @@ func (s *Supervisor) recover() error {
 	ctx, cancel := context.WithTimeout(context.Background(), resolvePatience)
 	defer cancel()
 	s.step(core.Begin{Specs: s.specs(ctx, s.opt.Config), Found: found, SameBoot: sameBoot, KeeperLost: started})
+	s.recorded(s.records.belong())
 	s.prune(found)
 	s.show.info = true
 	s.publishState()

@@ -42,6 +42,7 @@ type records struct {
 	state  *store.State
 	tables map[string]*store.Table
 	host   hostRecord
+	world  hostRecord // the boot and namespace that superd is in
 }
 
 func openRecords(runtimeDir, stateDir string) (*records, error) {
@@ -76,7 +77,7 @@ func (r *records) load(st *core.State) (sameBoot bool, damage []string, err erro
 		}
 	}
 	sameBoot = r.host.BootID == bootID && r.host.PIDNamespace == ns
-	r.host.BootID, r.host.PIDNamespace = bootID, ns
+	r.world = hostRecord{BootID: bootID, PIDNamespace: ns}
 	if data, ok := r.state.Get(superdBucket, seqKey); ok {
 		var seq uint64
 		if json.Unmarshal(data, &seq) == nil {
@@ -92,7 +93,14 @@ func (r *records) load(st *core.State) (sameBoot bool, damage []string, err erro
 			damage = append(damage, err.Error())
 		}
 	}
-	return sameBoot, append(damage, r.dir.Damage()...), r.saveHost()
+	return sameBoot, append(damage, r.dir.Damage()...), nil
+}
+
+// belong says that the records are of this boot now. It comes after all that
+// belonged to another one has been dealt with: superd may die in between.
+func (r *records) belong() error {
+	r.host.BootID, r.host.PIDNamespace = r.world.BootID, r.world.PIDNamespace
+	return r.saveHost()
 }
 
 // poolNames are the pools of which either place knows.

@@ -68,6 +68,9 @@ func TestRecordsComeBackAsTheyWere(t *testing.T) {
 	if err := r.reserveSeq(1234); err != nil {
 		t.Fatal(err)
 	}
+	if err := r.belong(); err != nil {
+		t.Fatal(err)
+	}
 	want := asJSON(t, st.Pools["w"])
 	// No close: superd dies here. The durable state's file must be let go of,
 	// as a death does.
