@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -108,15 +109,19 @@ func TestAdoptOfAProcessThatIsGone(t *testing.T) {
 		t.Error("what it had left was not swept")
 	}
 	// A pid that is another process's by now is left alone.
-	stranger := exec.Command("setsid", "sleep", "1000")
+	stranger := exec.Command("setsid", "sh", "-c", "sleep 1000 & echo $!; wait")
+	words, err := stranger.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := stranger.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { stranger.Process.Kill(); stranger.Wait() }()
-	eventually(t, "it leads a session", func() bool {
-		st, err := proc.ReadStat(stranger.Process.Pid)
-		return err == nil && st.SID == st.PID && st.Comm == "sleep"
-	})
+	defer func() { syscall.Kill(-stranger.Process.Pid, syscall.SIGKILL); stranger.Wait() }()
+	var member int
+	if _, err := fmt.Fscan(words, &member); err != nil {
+		t.Fatal(err)
+	}
 	a = Adopt{Run: newRun(), PID: stranger.Process.Pid, StartTicks: 1, UID: uint32(os.Getuid())}
 	if err := r.Adopt(a); err != nil {
 		t.Fatal(err)
@@ -124,7 +129,7 @@ func TestAdoptOfAProcessThatIsGone(t *testing.T) {
 	if end := r.gone(a.Run); !end.Status.Unknown {
 		t.Errorf("%+v", end)
 	}
-	if !alive(stranger.Process.Pid) {
-		t.Error("a process was killed that only has the same pid")
+	if !alive(stranger.Process.Pid) || !alive(member) {
+		t.Error("a session was killed that only has the same number")
 	}
 }

@@ -292,6 +292,46 @@ func TestDescriptorsAreKeptInReserve(t *testing.T) {
 	}
 }
 
+// counter counts how often it is asked.
+type counter struct{ n int }
+
+func (c *counter) ready(*keeper, uint32) { c.n++ }
+
+// An event of a descriptor that was closed in the same round must not reach the
+// next one that got its number.
+func TestAnEventOfTheDeadReachesNobody(t *testing.T) {
+	k, err := newKeeper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.starter.Close()
+	defer k.drop(&k.epoll)
+	defer k.drop(&k.wakeup)
+	open := func(s source) (fd int) {
+		if fd, err = unix.Eventfd(1, unix.EFD_CLOEXEC); err != nil {
+			t.Fatal(err)
+		}
+		if err := k.watch(fd, unix.EPOLLIN, s); err != nil {
+			t.Fatal(err)
+		}
+		return fd
+	}
+	var first, second counter
+	fd := open(&first)
+	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd), Pad: k.sources[int32(fd)].turn}
+	k.dispatch(&ev)
+	k.drop(&fd)
+	fd = open(&second)
+	if int(ev.Fd) != fd {
+		t.Fatalf("descriptor %d was not used again, but %d", ev.Fd, fd)
+	}
+	k.dispatch(&ev)
+	k.drop(&fd)
+	if first.n != 1 || second.n != 0 {
+		t.Errorf("the first was asked %d times, the second %d times", first.n, second.n)
+	}
+}
+
 // trap panics whenever it is asked.
 type trap struct{ n int }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -205,11 +206,12 @@ func status(text string, names ...string) map[string]string {
 }
 
 func TestWorkerInheritsNothingOfOurs(t *testing.T) {
-	// A keeper that was started with ignored and blocked signals, as by nohup.
-	for _, sig := range []int{int(unix.SIGHUP), int(unix.SIGTSTP), int(unix.SIGPIPE), 35} {
-		restore := ignore(t, sig)
-		defer restore()
+	// A keeper that was started with ignored and blocked signals, as by nohup. Some
+	// of them the runtime leaves alone.
+	for _, sig := range []int{int(unix.SIGHUP), int(unix.SIGTSTP), int(unix.SIGCONT), int(unix.SIGPIPE), 33, 35} {
+		defer ignore(t, sig)()
 	}
+	defer block(t, unix.SIGUSR2)()
 	r := newRig(t)
 	both(t, func(t *testing.T, direct bool) {
 		out := outFile(t)
@@ -256,6 +258,23 @@ func ignore(t *testing.T, sig int) (restore func()) {
 	var old sigaction
 	call(&sigaction{handler: 1}, &old)
 	return func() { call(&old, nil) }
+}
+
+// block blocks a signal on the thread of the test, which is then not left.
+func block(t *testing.T, sig syscall.Signal) (restore func()) {
+	t.Helper()
+	runtime.LockOSThread()
+	var old, set unix.Sigset_t
+	set.Val[0] = 1 << (sig - 1)
+	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &set, &old); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil); err != nil {
+			t.Error(err)
+		}
+		runtime.UnlockOSThread()
+	}
 }
 
 func TestSessionAndGroup(t *testing.T) {

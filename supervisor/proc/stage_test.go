@@ -1,7 +1,10 @@
 package proc
 
 import (
+	"bytes"
+	"os"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -130,5 +133,56 @@ func TestStageReportsWhatItIs(t *testing.T) {
 		}
 		unix.Close(fd)
 		unix.Close(p.PIDFD)
+	}
+}
+
+// A stage whose parent ignores and blocks signals, some of which the runtime
+// leaves alone, hands none of that on.
+func TestStageResetsSignals(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for _, sig := range []int{int(unix.SIGCONT), int(unix.SIGTSTP), 33} {
+		var old sigaction
+		if err := rtSigaction(sig, &sigaction{handler: sigIgnore}, &old); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			// Its flags are not in our struct: the default is what it was.
+			if err := rtSigaction(sig, &sigaction{}, nil); err != nil {
+				t.Error(err)
+			}
+		}()
+	}
+	var set, old unix.Sigset_t
+	set.Val[0] = 1 << (unix.SIGUSR2 - 1)
+	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &set, &old); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)
+	s, err := NewStarter()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	out, err := os.Create(t.TempDir() + "/out")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	p, fd, err := s.Stage(&Spec{Path: "/bin/cat", Args: []string{"cat", "/proc/self/status"}}, Files{Stdout: int(out.Fd())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	defer unix.Close(p.PIDFD)
+	eventually(t, "it ends", func() bool { _, ok, err := Reap(p.PIDFD); return ok || err != nil })
+	text, err := os.ReadFile(out.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"SigBlk", "SigIgn", "SigCgt"} {
+		if !bytes.Contains(text, []byte(name+":\t0000000000000000\n")) {
+			t.Errorf("%s is not empty in\n%s", name, text)
+		}
 	}
 }
