@@ -127,7 +127,7 @@ func TestEscapeBySetsid(t *testing.T) {
 func TestKillScopeProcessSweepsNobody(t *testing.T) {
 	r := newRig(t)
 	out := outFile(t)
-	s := shell(`sleep 1000 & echo $!; sleep 1000`, out)
+	s := shell(`sleep 1000 & echo $!; wait`, out)
 	s.KillScope = config.ScopeProcess
 	id := r.spawn(s)
 	pid := pidsIn(t, out, 1)[0]

@@ -170,7 +170,7 @@ func TestStrangerExit(t *testing.T) {
 	defer r.Close()
 	defer w.Close()
 	// The middle one is stopped before its child ends, so that this stays a zombie.
-	cmd := exec.Command("sh", "-c", `sh -c 'read x; exit 42' <&3 & echo $! ; kill -STOP $$; wait; sleep 1000`)
+	cmd := exec.Command("sh", "-c", `sh -c 'read x; exit 42' <&3 & echo $! ; kill -STOP $$; wait; exec sleep 1000`)
 	gate, open, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
