@@ -22,7 +22,7 @@ func (s *State) Check() error {
 	if err := s.checkRuns(); err != nil {
 		return err
 	}
-	if len(s.out)+len(s.dirtyPools)+len(s.dirtyWorkers)+len(s.unsettled) > 0 {
+	if len(s.out)+len(s.drops)+len(s.dirtyPools)+len(s.dirtyWorkers)+len(s.unsettled) > 0 {
 		return fmt.Errorf("a step has left something undone")
 	}
 	return s.checkAlarms()

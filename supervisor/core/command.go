@@ -113,7 +113,10 @@ func (s *State) commandStart(p *Pool, c Command) Reply {
 	if joined {
 		return reply
 	}
-	p.Desired, p.WaitsFor, p.WaitsUntil = Up, nil, Time{}
+	p.Desired = Up
+	if len(c.Workers) == 0 { // else the others go on waiting
+		p.WaitsFor, p.WaitsUntil = nil, Time{}
+	}
 	for _, w := range p.addressed(c) {
 		w.Desired = Up
 	}
@@ -132,9 +135,9 @@ func (s *State) commandStart(p *Pool, c Command) Reply {
 // startWorker starts a worker in the pool's target revision; in a deployment it
 // joins that.
 func (s *State) startWorker(p *Pool, w *Worker, reason string) {
-	if w.Run == nil {
-		w.Revision = p.Target
-		if p.Deployment != nil {
+	if w.Run == nil || w.State == Stopping {
+		w.Revision = p.Target // of the run that comes next
+		if p.Deployment != nil && p.step(w) == nil {
 			w.Step = &Step{Deployment: p.Deployment.ID}
 		}
 	}
@@ -235,6 +238,7 @@ func (s *State) resize(p *Pool, count int, operation string) {
 			w.Operation = operation
 			s.cue(p, w, cue{on: onStop, reason: "the pool shrank"})
 		case w.Run == nil && w.State == Stopped, w.State == Stopping && w.Run.Stop != nil && !w.Again:
+			s.touch(p, w)
 			if w.Desired == Up && p.waiting() {
 				continue
 			}
@@ -244,7 +248,6 @@ func (s *State) resize(p *Pool, count int, operation string) {
 			if s.wanted(p, w) {
 				s.startWorker(p, w, "the pool grew")
 			}
-			s.touch(p, w)
 		}
 	}
 }

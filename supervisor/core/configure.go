@@ -87,8 +87,10 @@ func (s *State) changePool(p *Pool, spec Spec, starting bool) {
 		}
 	}
 	if !change.NeedsNewProcesses && !behind {
-		if r := p.Revision(p.Target); r != nil {
-			r.Config = spec.Config
+		for _, r := range p.Revisions {
+			if strings.HasPrefix(r.Digest, spec.Config.ContentDigest()+" ") {
+				r.Config = spec.Config // others have their own stop sequences
+			}
 		}
 		for _, w := range p.Workers {
 			s.touch(p, w) // deadlines may have moved

@@ -152,7 +152,7 @@ func (s *State) tally(p *Pool, d *Deployment) (done, total int) {
 func (s *State) takeNext(p *Pool, d *Deployment) {
 	down := 0 // taken down for a deployment, this or the one before, and not yet healthy
 	for _, w := range p.Workers {
-		if p.takesPart(w) && w.Step != nil && w.Step.TookDown && !w.Step.Done {
+		if p.takesPart(w) && w.isDown() {
 			down++
 		}
 	}
@@ -160,9 +160,8 @@ func (s *State) takeNext(p *Pool, d *Deployment) {
 		if !p.takesPart(w) || p.step(w) != nil {
 			continue
 		}
-		half := w.Step != nil && w.Step.TookDown && !w.Step.Done // counted already
 		switch {
-		case half && !w.atRest():
+		case w.isDown() && !w.atRest(): // counted already
 			s.take(p, w, true)
 		case d.AllAtOnce, w.atRest(), w.onTheWayOut():
 			s.take(p, w, false)
@@ -171,6 +170,14 @@ func (s *State) takeNext(p *Pool, d *Deployment) {
 			s.take(p, w, true)
 		}
 	}
+}
+
+// isDown tells that a worker was taken down for a deployment, this or one
+// before, and has not been healthy since.
+func (w *Worker) isDown() bool {
+	st := w.Step
+	back := w.State == Completed || w.State == Running && w.Run.Healthy
+	return st != nil && st.TookDown && !st.Done && !back
 }
 
 // atRest tells that a worker is down and does not come back in a moment.

@@ -41,7 +41,7 @@ const (
 	failed                 // it never started
 )
 
-// never is an instant that does not come.
+// never_ is an instant that does not come.
 const never_ = time.Duration(1<<63 - 1)
 
 // process is one run as the kernel and the keeper see it.
@@ -54,7 +54,8 @@ type process struct {
 	pid   int
 	end   *End
 	fail  *Fail
-	got   map[int]syscall.Signal // the signals that reached it, by number
+	got   map[int]syscall.Signal // the signals that this keeper sent to it, by number
+	told  bool                   // some keeper has told it to end
 }
 
 func (p *process) live() bool { return p.phase >= asked && p.phase < gone }
@@ -189,8 +190,10 @@ func (k *keeper) signal(run string, sig syscall.Signal, number int, now time.Dur
 		return
 	}
 	p.got[number] = sig
+	p.told = p.told || ends(sig)
 	kill := sig == syscall.SIGKILL
 	switch {
+	case kill && p.dying != nil && p.dying.Signal == "KILL": // it is on its way already
 	case kill:
 		p.dying, p.due = &End{Signal: "KILL"}, now+p.stubborn
 	case p.dying != nil:
@@ -264,7 +267,7 @@ func (k *keeper) superdDied() {
 // knows nothing of what ended, and has never sent a signal.
 func (k *keeper) replaced() {
 	k.processes = slices.DeleteFunc(k.processes, func(p *process) bool {
-		return p.phase == asked || p.phase == gone || p.phase == failed || p.phase == ended
+		return p.phase != preparing && p.phase != running
 	})
 	for _, p := range k.processes {
 		p.got = map[int]syscall.Signal{}

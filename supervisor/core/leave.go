@@ -74,12 +74,8 @@ func (s *State) halt(p *Pool) {
 	for _, w := range p.Workers {
 		switch {
 		case w.State == Stopped:
-		case w.State == Stopping && c.on == onStop:
-			if w.Again {
-				w.Again = false
-				s.touch(p, w)
-			}
-		case w.State == Stopping && (w.Run.Exit != nil || w.Run.Stop != nil && w.Run.Stop.killing() || w.Run.PID == 0):
+		case w.State == Stopping && c.on == onStop && !w.Again && !w.Run.draining():
+		case w.State == Stopping && c.on == onKill && !w.Again && (w.Run.Exit != nil || w.Run.Stop.killing()):
 		default:
 			s.cue(p, w, c)
 		}

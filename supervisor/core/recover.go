@@ -160,6 +160,7 @@ func (s *State) recoverRun(p *Pool, w *Worker, f Found, ok, lost bool) (lives bo
 	case !ok && run.PID == 0 && run.Stop != nil:
 		s.cue(p, w, cue{on: onSpawnFailed, fail: Fail{Stage: "prepare", Reason: "it was not asked for"}})
 	case !ok && run.PID == 0 && !lost:
+		run.RequestedAt = s.now // the time that it may take begins anew
 		s.emit(Spawn{Pool: p, Worker: w, Run: run.ID, Revision: p.Revision(run.Revision)})
 	case !ok:
 		s.cue(p, w, cue{on: onExited, end: End{Unknown: true}, gone: true})

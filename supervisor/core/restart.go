@@ -17,12 +17,16 @@ func (s *State) afterEnd(p *Pool, w *Worker, exit *Exit) {
 	} else {
 		w.Failures++
 	}
-	switch {
-	case r.On == config.RestartNever, r.On == config.RestartFailure && exit.Success, r.Attempts == 0:
-		s.giveUp(p, w, exit, "it is not to be restarted")
-	default:
+	if restarts(r, exit) {
 		s.schedule(p, w, exit)
+	} else {
+		s.retire(p, w, exit)
 	}
+}
+
+// restarts tells whether a policy lets a run that ended like this have a successor.
+func restarts(r *config.Restart, exit *Exit) bool {
+	return r.Attempts > 0 && (r.On == config.RestartAlways || r.On == config.RestartFailure && !exit.Success)
 }
 
 // schedule sets the instant of the next restart, or gives the worker up when
@@ -33,7 +37,7 @@ func (s *State) schedule(p *Pool, w *Worker, exit *Exit) {
 	at := s.now.Add(wait)
 	opens := w.windowOpens(r, at)
 	if opens > at.Boot && r.Mode == config.ModeFail {
-		s.giveUp(p, w, exit, fmt.Sprintf("%d restarts in %s are used up", r.Attempts, signals.FormatDuration(r.Interval)))
+		s.fail(p, w, exit, usedUp(r))
 		return
 	}
 	if opens > at.Boot {
@@ -53,21 +57,37 @@ func (s *State) schedule(p *Pool, w *Worker, exit *Exit) {
 // delay makes a worker wait until the oldest restart has left its window.
 func (s *State) delay(p *Pool, w *Worker, opens time.Duration) {
 	w.NextStart = s.now.Add(opens - s.now.Boot)
-	s.setState(w, Delayed)
-	r := &p.Config.Restart
-	s.publish(p, w, "worker.delayed", fmt.Sprintf("%d restarts in %s are used up, the next one in %s",
-		r.Attempts, signals.FormatDuration(r.Interval), signals.FormatDuration((opens-s.now.Boot).Round(time.Millisecond))),
+	if w.State != Delayed {
+		s.setState(w, Delayed)
+	}
+	s.publish(p, w, "worker.delayed", fmt.Sprintf("%s, the next one in %s",
+		usedUp(&p.Config.Restart), signals.FormatDuration((opens-s.now.Boot).Round(time.Millisecond))),
 		map[string]any{"until": w.NextStart.Wall.UTC()})
 }
 
-// restart starts a worker whose time has come. The window is asked once more:
-// the policy may have changed in between, and what holds then holds.
+func usedUp(r *config.Restart) string {
+	return fmt.Sprintf("%d restarts in %s are used up", r.Attempts, signals.FormatDuration(r.Interval))
+}
+
+// restart starts a worker whose time has come. The policy is asked once more: it
+// may have changed in between, and what holds then holds.
 func (s *State) restart(p *Pool, w *Worker, _ cue) {
 	if s.now.Boot < w.NextStart.Boot {
 		return // it was the deployment's deadline, not this one
 	}
 	r := &p.Config.Restart
-	if opens := w.windowOpens(r, s.now); opens > s.now.Boot {
+	opens := w.windowOpens(r, s.now)
+	switch {
+	case !s.wanted(p, w): // superd is being stopped, and others lean on this pool
+		s.rest(p, w)
+		return
+	case !restarts(r, w.LastExit):
+		s.retire(p, w, w.LastExit)
+		return
+	case opens > s.now.Boot && r.Mode == config.ModeFail:
+		s.fail(p, w, w.LastExit, usedUp(r))
+		return
+	case opens > s.now.Boot:
 		s.delay(p, w, opens)
 		return
 	}
@@ -77,14 +97,20 @@ func (s *State) restart(p *Pool, w *Worker, _ cue) {
 	w.Run.Restart = true
 }
 
-// giveUp leaves a worker at rest, failed or completed.
-func (s *State) giveUp(p *Pool, w *Worker, exit *Exit, why string) {
-	w.NextStart = Time{}
-	if exit.Success {
-		s.setState(w, Completed)
-		s.publish(p, w, "worker.completed", exit.Reason, nil)
+// retire leaves a worker at rest that is not to be restarted.
+func (s *State) retire(p *Pool, w *Worker, exit *Exit) {
+	if !exit.Success {
+		s.fail(p, w, exit, "it is not to be restarted")
 		return
 	}
+	w.NextStart = Time{}
+	s.setState(w, Completed)
+	s.publish(p, w, "worker.completed", exit.Reason, nil)
+}
+
+// fail leaves a worker at rest that is not what it should be.
+func (s *State) fail(p *Pool, w *Worker, exit *Exit, why string) {
+	w.NextStart = Time{}
 	s.setState(w, Failed)
 	s.publish(p, w, "worker.failed", exit.Reason+"; "+why, nil)
 }
@@ -118,11 +144,8 @@ func (w *Worker) inWindow(interval time.Duration, at Time) []time.Duration {
 // leaves no interval with more than attempts of them.
 func (w *Worker) windowOpens(r *config.Restart, at Time) time.Duration {
 	counting := w.inWindow(r.Interval, at)
-	if len(counting) < r.Attempts {
+	if len(counting) < r.Attempts || r.Attempts == 0 { // with none, nobody asks
 		return at.Boot
-	}
-	if r.Attempts == 0 { // lowered to none while it waited
-		return at.Boot + r.Interval
 	}
 	return counting[len(counting)-r.Attempts] + r.Interval
 }

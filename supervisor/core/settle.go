@@ -58,7 +58,7 @@ func (s *State) trim(p *Pool) {
 	}
 	clear(p.Workers[n:])
 	p.Workers = p.Workers[:n]
-	s.emit(DropWorkers{Pool: p, Count: n})
+	s.drops = append(s.drops, DropWorkers{Pool: p, Count: n})
 }
 
 func (s *State) dropPool(p *Pool) {
@@ -69,7 +69,7 @@ func (s *State) dropPool(p *Pool) {
 	s.alarms.set(&p.alarm, Time{})
 	delete(s.Pools, p.Name)
 	s.rested = true
-	s.emit(DropPool{Name: p.Name})
+	s.drops = append(s.drops, DropPool{Name: p.Name})
 	s.publishPool(p, "pool.removed", "its last worker has ended")
 }
 

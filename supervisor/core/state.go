@@ -26,6 +26,7 @@ type State struct {
 	rested bool            // a worker came to rest in the step at hand
 
 	// What the step at hand has changed, in order.
+	drops        []Action // records that are no longer needed
 	out          []Action
 	dirtyPools   []*Pool
 	dirtyWorkers []slot
@@ -84,7 +85,9 @@ func (s *State) Step(now Time, ev Event) []Action {
 	case Recheck:
 		s.reconcile(ev.Found, true) // by definition another keeper
 	case Configure:
-		s.configure(ev.Specs, false)
+		if s.Leaving == nil { // the next superd reads it anyway
+			s.configure(ev.Specs, false)
+		}
 	case Do:
 		s.emit(Answer{Ref: ev.Ref, Reply: s.command(ev.Command)})
 	case Leave:
@@ -201,8 +204,9 @@ func (s *State) flush() []Action {
 	for _, d := range s.dirtyWorkers {
 		d.w.saved = false
 	}
-	saves = append(saves, s.out...)
-	s.out, s.dirtyPools, s.dirtyWorkers = nil, s.dirtyPools[:0], s.dirtyWorkers[:0]
+	// A run is forgotten only when no record speaks of it any more.
+	saves = append(append(saves, s.drops...), s.out...)
+	s.out, s.drops, s.dirtyPools, s.dirtyWorkers = nil, nil, s.dirtyPools[:0], s.dirtyWorkers[:0]
 	return saves
 }
 

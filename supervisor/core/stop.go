@@ -22,7 +22,7 @@ func (s *State) stopRun(p *Pool, w *Worker, c cue) {
 func (s *State) replaceRun(p *Pool, w *Worker, c cue) {
 	w.forgive()
 	w.Again = true
-	s.end(p, w, &Stop{Sequence: p.configOf(w.Run).Drain, Step: -1, Reason: c.reason})
+	s.end(p, w, &Stop{Sequence: p.configOf(w.Run).Drain, Step: -1, Drain: true, Reason: c.reason})
 }
 
 // killRun goes to KILL, whatever sequence is under way.
@@ -42,8 +42,23 @@ func (s *State) startAgain(p *Pool, w *Worker, _ cue) {
 	}
 }
 
-// stayDown takes such a wish back.
-func (s *State) stayDown(_ *Pool, w *Worker, _ cue) { w.Again = false }
+// stayDown takes such a wish back. A run that was given the time of one that is
+// replaced, which may be a day, has no more than that of one that is stopped.
+func (s *State) stayDown(p *Pool, w *Worker, c cue) {
+	w.Again = false
+	if !w.Run.draining() {
+		return
+	}
+	stop := p.configOf(w.Run).Stop
+	if w.Run.Stop.killing() || slices.Equal(w.Run.Stop.Sequence, stop) {
+		w.Run.Stop.Drain = false
+		return
+	}
+	s.end(p, w, &Stop{Sequence: stop, Step: -1, Reason: c.reason})
+}
+
+// draining tells that a run is being ended to be replaced.
+func (r *Run) draining() bool { return r.Stop != nil && r.Stop.Drain && r.Exit == nil }
 
 // end puts a run on its way out. A run without a process yet gets its first
 // signal when it has one.
@@ -66,9 +81,9 @@ func (s *State) end(p *Pool, w *Worker, st *Stop) {
 	s.signalNext(p, w)
 }
 
-// killing tells that KILL was the last signal sent.
+// killing tells that KILL was the last signal sent, or is the first to be sent.
 func (st *Stop) killing() bool {
-	return st.Step >= 0 && st.Sequence[st.Step].Signal == syscall.SIGKILL
+	return st.Sequence[max(st.Step, 0)].Signal == syscall.SIGKILL
 }
 
 // signalNext takes the next step of a stop sequence; at its end KILL again.

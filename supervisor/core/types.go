@@ -161,6 +161,7 @@ type Stop struct {
 	Number   int  // that signal's number among the run's
 	At       Time // when that was
 	Reason   string
+	Drain    bool // it is the drain sequence: the run is being replaced
 	// Failure means that the end counts as a failure of the run, as when it did
 	// not come up in time, although it was superd that ended it.
 	Failure bool
