@@ -275,7 +275,9 @@ func (s *State) endDeployment(p *Pool, as DeploymentState, why string) {
 	d.State, d.EndedAt, d.Error = as, s.now, why
 	p.Deployment = nil
 	if len(p.Past) > 0 && len(p.Past[0].Steps) > manySteps {
-		p.Past[0].Steps = nil // those of the newest deployment are enough for a large pool
+		last := *p.Past[0] // readers may have the old one
+		last.Steps = nil   // those of the newest deployment are enough for a large pool
+		p.Past[0] = &last
 	}
 	p.Past = append([]*Deployment{d}, p.Past...)
 	if len(p.Past) > pastDeployments {

@@ -322,7 +322,7 @@ func (h *host) calmDown() {
 func (h *host) live(steps int) (err error) {
 	defer func() {
 		r := recover()
-		if _, over := r.(tapeOver); r == nil || over {
+		if r == nil {
 			return
 		}
 		what := fmt.Sprint(r)
@@ -338,9 +338,6 @@ func (h *host) live(steps int) (err error) {
 	h.calmDown()
 	return nil
 }
-
-// tapeOver is what a chooser panics with that has nothing left to choose from.
-type tapeOver struct{}
 
 // keepLog has a host write down what happens, which takes more time than all else.
 func (h *host) keepLog() {
