@@ -90,8 +90,12 @@ func play(t *testing.T, text string) string {
 		}
 	}
 	defer func() {
-		if r, ok := recover().(broken); ok {
+		switch r := recover().(type) {
+		case nil:
+		case broken:
 			t.Fatalf("%s\n%s", strings.Join(s.out, "\n"), r)
+		default:
+			panic(r)
 		}
 	}()
 	for _, line := range strings.Split(strings.TrimRight(text, "\n"), "\n") {
