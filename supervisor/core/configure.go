@@ -78,15 +78,8 @@ func (s *State) changePool(p *Pool, spec Spec, starting bool) {
 	}
 	p.Config = spec.Config
 	s.touchPool(p)
-	if spec.Config.Count != old.Count || back {
-		p.Override = nil
-		if p.Count != spec.Config.Count || back {
-			before := p.Count
-			s.resize(p, spec.Config.Count, "")
-			s.publishPool(p, "pool.scaled", fmt.Sprintf("from %d to %d by the configuration", before, p.Count))
-		}
-	}
-	if !change.NeedsNewProcesses && !behind {
+	switch {
+	case !change.NeedsNewProcesses && !behind:
 		for _, r := range p.Revisions {
 			if strings.HasPrefix(r.Digest, spec.Config.ContentDigest()+" ") {
 				r.Config = spec.Config // others have their own stop sequences
@@ -95,16 +88,28 @@ func (s *State) changePool(p *Pool, spec Spec, starting bool) {
 		for _, w := range p.Workers {
 			s.touch(p, w) // deadlines may have moved
 		}
-		if back {
-			s.startPool(p, "the pool is back")
-		}
-		return
-	}
-	if p.Desired == Down {
+	case p.Desired == Down || p.waiting(): // it starts in it
 		p.Target = s.revise(p, spec).Number
-		return
+	default:
+		s.deploy(p, s.revise(p, spec), "apply")
 	}
-	s.deploy(p, s.revise(p, spec), "apply")
+	if spec.Config.Count != old.Count || back {
+		s.rescale(p, spec.Config.Count)
+	}
+	if back {
+		s.startPool(p, "the pool is back")
+	}
+}
+
+// rescale takes a pool to the count of its configuration. New workers join the
+// deployment that has begun by now.
+func (s *State) rescale(p *Pool, count int) {
+	before := p.Count
+	p.Override = nil
+	s.resize(p, count, "")
+	if before != count {
+		s.publishPool(p, "pool.scaled", fmt.Sprintf("from %d to %d by the configuration", before, count))
+	}
 }
 
 // Behind tells whether a pool's target is another revision than a configuration
