@@ -16,7 +16,7 @@ import (
 
 var (
 	simSeed  = flag.Uint64("seed", 0, "simulate this one host alone; 0: a series")
-	simHosts = flag.Int("hosts", 100, "how many hosts the simulation lives through")
+	simHosts = flag.Int("hosts", 60, "how many hosts the simulation lives through")
 )
 
 // host is a simulated machine on which anything happens.
