@@ -289,6 +289,9 @@ func (s *soak) checkChatty() {
 				next = 1
 				continue
 			}
+			if line == "Killed" || line == "Terminated" {
+				continue // the shell's own word on a part of its pipeline
+			}
 			if line != strconv.Itoa(next) {
 				last := n+1 == len(lines) || strings.HasPrefix(lines[n+1], "run ")
 				if !last || !strings.HasPrefix(strconv.Itoa(next), line) {

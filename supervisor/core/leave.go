@@ -19,9 +19,15 @@ func (s *State) leave(ev Leave) {
 		Data: map[string]any{"now": ev.Now, "detach": ev.Detach, "code": ev.Code}}})
 	if !ev.Detach {
 		for _, name := range s.names() {
-			s.cancelDeployment(s.Pools[name], "superd is being stopped")
+			p := s.Pools[name]
+			s.cancelDeployment(p, "superd is being stopped")
+			if p.waiting() { // nothing is started any more
+				p.WaitsFor, p.WaitsUntil = nil, Time{}
+				s.touchPool(p)
+			}
 		}
 	}
+	s.rested = true // even if no worker comes to rest, the end is to be looked at
 	s.leaveOn()
 }
 
@@ -66,10 +72,6 @@ func (s *State) halt(p *Pool) {
 	c := cue{on: onStop, reason: "superd is being stopped"}
 	if s.Leaving.Now {
 		c.on = onKill
-	}
-	if p.waiting() {
-		p.WaitsFor, p.WaitsUntil = nil, Time{}
-		s.touchPool(p)
 	}
 	for _, w := range p.Workers {
 		switch {
