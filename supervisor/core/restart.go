@@ -119,9 +119,9 @@ func (s *State) fail(p *Pool, w *Worker, exit *Exit, why string) {
 // doubled with each but the first, up to max_delay.
 func backoff(r *config.Restart, failures int) time.Duration {
 	wait := r.Delay
-	for ; failures > 1 && wait < r.MaxDelay; failures-- {
-		if wait == 0 || wait > r.MaxDelay/2 {
-			return max(wait, min(r.MaxDelay, 2*wait))
+	for ; failures > 1 && 0 < wait && wait < r.MaxDelay; failures-- {
+		if wait > r.MaxDelay/2 {
+			return r.MaxDelay // doubled it would be more, or more than there is room for
 		}
 		wait *= 2
 	}
