@@ -59,7 +59,7 @@ state_dir = "/s/"
 log_dir = "/l"
 viewers = ["nagios"]
 operators = ["deploy", "@ops"]
-shutdown_timeout = "30s"
+shutdown_timeout = "90s"
 watch = false
 metrics = ""
 [pool.b]
@@ -152,7 +152,7 @@ viewers = ["@y"]
 	if got.String() != want {
 		t.Errorf("in force:\n%s\nwant:\n%s", got.String(), want)
 	}
-	wantSuperd := Superd{RuntimeDir: "/r", StateDir: "/s", LogDir: "/l", Viewers: []string{"nagios"}, Operators: []string{"deploy", "@ops"}, ShutdownTimeout: 30 * time.Second}
+	wantSuperd := Superd{RuntimeDir: "/r", StateDir: "/s", LogDir: "/l", Viewers: []string{"nagios"}, Operators: []string{"deploy", "@ops"}, ShutdownTimeout: 90 * time.Second}
 	if !reflect.DeepEqual(c.Superd, wantSuperd) {
 		t.Errorf("[superd] is %+v", c.Superd)
 	}

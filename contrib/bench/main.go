@@ -1,4 +1,4 @@
-// Bench measures superd from outside, beside the least that the machine needs for
+// Command bench measures superd from outside, beside the least that the machine needs for
 // the same: make bench. It prints a table and judges nothing.
 package main
 
