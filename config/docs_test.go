@@ -111,6 +111,9 @@ func TestDocumentedDefaults(t *testing.T) {
 		"restart.max_delay": "as `delay`",
 	}
 	for _, s := range load(t, "[pool.a]\ncommand = \"x\"").Pools["a"].Describe() {
+		if s.Key == "busy" {
+			continue // its keys have a table of their own
+		}
 		want := words[s.Key]
 		switch {
 		case want != "":

@@ -140,7 +140,7 @@ var poolKeys = []key{
 	envKey(),
 	field("env_file", forJob|process, tEnvFiles(), func(d *draft) *[]EnvFile { return &d.EnvFiles }),
 	field("inherit_env", forJob|process, tPatterns(), func(d *draft) *[]string { return &d.InheritEnv }),
-	accepted("preset", forJob, tEnum(presets...)),
+	presetKey(),
 	hidden("stop_signal", forJob, tSignal(), func(d *draft) *syscall.Signal { return &d.stopSignal }),
 	hidden("kill_timeout", forJob, tWait(), func(d *draft) *wait { return &d.killTimeout }),
 	field("stop_sequence", forJob, tSequence(), func(d *draft) *signals.Sequence { return &d.Stop }),
@@ -202,15 +202,47 @@ var poolKeys = []key{
 	{name: "ready", check: readySchema.checkTable},
 	{name: "check", check: checkSchema.checkTables},
 	accepted("watchdog", 0, tDuration(time.Millisecond)),
-	{name: "busy", check: busySchema.checkTable},
+	busyKey(),
 
 	field("operators", forJob, tRoles(), func(d *draft) *[]string { return &d.Operators }),
 	field("viewers", forJob, tRoles(), func(d *draft) *[]string { return &d.Viewers }),
 }
 
-// presets are the programs whose stop and drain sequences are known.
-var presets = []string{"sidekiq", "resque", "celery", "rq", "laravel-queue", "solid-queue", "shoryuken",
-	"gunicorn", "puma", "unicorn", "nginx", "php-fpm", "postgres"}
+// presetKey is shown where it is given. What it makes of other keys is resolved
+// when all of them are known: see draft.resolvePreset.
+func presetKey() key {
+	k := field("preset", forJob, tEnum(signals.PresetNames()...), func(d *draft) *string { return &d.Preset })
+	shown := k.value
+	k.value = func(p *Pool) string {
+		if p.Preset == "" {
+			return ""
+		}
+		return shown(p)
+	}
+	return k
+}
+
+func busyKey() key {
+	k := key{name: "busy", check: busySchema.checkTable}
+	k.set = func(d *draft, n *node) bool {
+		title := n.get("title")
+		if title == nil {
+			return false
+		}
+		v, ok := tRegexp().read(title, &reporter{})
+		if ok {
+			d.Busy = Busy{Title: v}
+		}
+		return ok
+	}
+	k.value = func(p *Pool) string {
+		if p.Busy.Title == "" {
+			return ""
+		}
+		return "{ title = " + tomlString(p.Busy.Title) + " }"
+	}
+	return k
+}
 
 func envKey() key {
 	k := key{name: "env", flags: forJob | process, check: checkEnv}

@@ -75,6 +75,7 @@ umask = "027"
 env = { B = "2", A = "1" }
 env_file = ["/etc/a.env", "-/etc/b.env"]
 inherit_env = ["*"]
+preset = "rq"
 stop_sequence = ["TSTP 5s", "TERM 8m", "KILL"]
 drain_sequence = ["RTMIN+3 10d", "QUIT forever"]
 signal_scope = "group"
@@ -87,6 +88,7 @@ after_timeout = "5m"
 essential = true
 restart_on_change = []
 sockets = {}
+busy = { title = "at work" }
 operators = ["x"]
 viewers = ["@y"]
 restart = { on = "failure", attempts = 3, interval = "1h", delay = "2s", max_delay = "1m", jitter = 0.25, mode = "fail" }
@@ -105,6 +107,7 @@ env.A = "1"
 env.B = "2"
 env_file = ["/etc/a.env", "-/etc/b.env"]
 inherit_env = ["*"]
+preset = "rq"
 stop_sequence = ["TSTP 5s", "TERM 8m", "KILL"]
 drain_sequence = ["RTMIN+3 10d", "QUIT forever"]
 signal_scope = "group"
@@ -139,6 +142,7 @@ limits.nproc = 100
 limits.core = "unlimited"
 limits.nice = -5
 limits.oom_score_adj = 500
+busy = { title = "at work" }
 operators = ["x"]
 viewers = ["@y"]
 `

@@ -31,7 +31,7 @@ func (ld *loader) draft(name string, own *node) *draft {
 			continue
 		}
 		def, mine := ld.defaults.get(k.name), own.get(k.name)
-		if !defaultCounts(k.name, own) {
+		if !defaultCounts(k.name, own) || ownPreset(k.name, own) {
 			def = nil
 		}
 		// A table's entries add up; of other values the pool's own alone counts.
@@ -42,7 +42,7 @@ func (ld *loader) draft(name string, own *node) *draft {
 			d.given[k.name], d.own[k.name] = mine, true
 		}
 	}
-	d.resolveStop()
+	d.resolveStop(d.resolvePreset())
 	d.resolveRestart(&ld.r)
 	d.resolveUpdate(&ld.r)
 	d.Sources = d.sources(own, ld.defaults)
@@ -61,22 +61,66 @@ func defaultCounts(key string, own *node) bool {
 	return true
 }
 
-// resolveStop makes the stop sequence of whichever form was given, and the
-// drain sequence the same unless it was given.
-func (d *draft) resolveStop() {
-	if d.given["stop_sequence"] == nil {
-		switch {
-		case d.stopSignal == syscall.SIGKILL:
-			d.Stop = signals.Sequence{{Signal: syscall.SIGKILL}}
-		case d.killTimeout.forever:
-			d.Stop = signals.Sequence{{Signal: d.stopSignal, Forever: true}}
-		default:
-			d.Stop = signals.Sequence{{Signal: d.stopSignal, Wait: d.killTimeout.d}, {Signal: syscall.SIGKILL}}
-		}
+// ownPreset tells that the pool's own preset stands above what [defaults] says
+// of a key: a pool that names its program is not to be ended like all others.
+func ownPreset(key string, own *node) bool {
+	n := own.get("preset")
+	if n == nil {
+		return false
 	}
-	if d.given["drain_sequence"] == nil {
+	switch key {
+	case "stop_signal", "kill_timeout", "stop_sequence", "drain_sequence":
+		return true
+	case "busy":
+		p, _ := signals.LookupPreset(n.text)
+		return p.Busy != ""
+	}
+	return false
+}
+
+// resolvePreset fills in what the preset says of keys that were not given.
+func (d *draft) resolvePreset() (p signals.Preset, ok bool) {
+	if p, ok = signals.LookupPreset(d.Preset); !ok {
+		return p, false
+	}
+	if d.given["busy"] == nil && p.Busy != "" {
+		d.Busy = Busy{Title: p.Busy}
+	}
+	return p, true
+}
+
+// resolveStop makes the stop sequence of whichever form was given, or of the
+// preset, and the drain sequence of the preset's or the same unless it was given.
+func (d *draft) resolveStop(preset signals.Preset, known bool) {
+	signal, timeout := d.given["stop_signal"], d.given["kill_timeout"]
+	switch {
+	case d.given["stop_sequence"] != nil:
+	case known && signal == nil && timeout == nil:
+		d.Stop = slices.Clone(preset.Stop)
+	default:
+		if known && signal == nil {
+			d.stopSignal = preset.Stop[0].Signal // another patience, but the signal that the program wants
+		}
+		d.Stop = d.shortStop()
+	}
+	switch {
+	case d.given["drain_sequence"] != nil:
+	case known:
+		d.Drain = slices.Clone(preset.Drain)
+	default:
 		d.Drain = slices.Clone(d.Stop)
 	}
+}
+
+// shortStop is the stop sequence of stop_signal and kill_timeout.
+func (d *draft) shortStop() signals.Sequence {
+	switch {
+	case d.stopSignal == syscall.SIGKILL:
+		return signals.Sequence{{Signal: syscall.SIGKILL}}
+	case d.killTimeout.forever:
+		return signals.Sequence{{Signal: d.stopSignal, Forever: true}}
+	}
+	return signals.Sequence{{Signal: d.stopSignal, Wait: d.killTimeout.d}, {Signal: syscall.SIGKILL}}
 }
 
 func (d *draft) resolveRestart(r *reporter) {
@@ -186,13 +230,26 @@ func source(n *node, own bool) string {
 }
 
 // stopSource says of the sequences in force what stop_signal and kill_timeout,
-// which are not shown by themselves, have made of them.
+// which are not shown by themselves, or the preset have made of them.
 func (d *draft) stopSource(from map[string]string) {
 	for _, short := range []string{"stop_signal", "kill_timeout"} {
 		if src, ok := from[short]; ok && (from["stop_sequence"] == "" || d.own[short]) {
 			from["stop_sequence"] = src
 		}
 		delete(from, short)
+	}
+	preset, known := signals.LookupPreset(d.Preset)
+	if known {
+		src := "preset " + d.Preset + ", " + from["preset"]
+		keys := []string{"stop_sequence", "drain_sequence"}
+		if preset.Busy != "" {
+			keys = append(keys, "busy")
+		}
+		for _, key := range keys {
+			if from[key] == "" {
+				from[key] = src
+			}
+		}
 	}
 	if src, ok := from["stop_sequence"]; ok && from["drain_sequence"] == "" {
 		from["drain_sequence"] = src

@@ -79,7 +79,7 @@ var (
 		accepted("then", 0, tEnum("restart", "report")),
 		accepted("start_period", 0, tDuration(0)),
 	)
-	busySchema = newSchema("", exactlyOne("title", "status"),
+	busySchema = newSchema("pool.busy", exactlyOne("title", "status"),
 		accepted("title", 0, tRegexp()),
 		accepted("status", 0, tRegexp()),
 	)

@@ -38,6 +38,7 @@ type Pool struct {
 	Env          map[string]string
 	EnvFiles     []EnvFile
 	InheritEnv   []string
+	Preset       string // its name; what it sets is in the other fields already
 	Stop, Drain  signals.Sequence
 	SignalScope  Scope // ScopeMain or ScopeGroup
 	KillScope    Scope // ScopeProcess, ScopeGroup or ScopeCgroup
@@ -51,12 +52,18 @@ type Pool struct {
 	Update       Update
 	Log          Log
 	Limits       Limits
+	Busy         Busy
 	Operators    []string
 	Viewers      []string
 	// Sources says by key ("restart.delay", "env.PORT") where a value that was
 	// given comes from: "FILE:LINE", or "defaults FILE:LINE". What is not in it is
 	// a built-in default. It is no part of what the pool does.
 	Sources map[string]string
+}
+
+// Busy is how to see that a run is at work. The zero Busy: nobody can tell.
+type Busy struct {
+	Title string // regular expression (RE2) that a busy run's process title matches
 }
 
 // EnvFile is one file of KEY=VALUE lines, read at each start.

@@ -59,12 +59,10 @@ var names = []struct {
 	{"POLL", syscall.SIGIO},
 }
 
-var (
-	byName   = make(map[string]syscall.Signal)
-	byNumber = make(map[syscall.Signal]string)
-)
+var byName, byNumber = indexNames()
 
-func init() {
+func indexNames() (byName map[string]syscall.Signal, byNumber map[syscall.Signal]string) {
+	byName, byNumber = make(map[string]syscall.Signal), make(map[syscall.Signal]string)
 	for _, n := range names {
 		byName[n.name] = n.sig
 		if _, taken := byNumber[n.sig]; !taken {
@@ -73,6 +71,7 @@ func init() {
 	}
 	// RTMAX is printed like all other real-time signals, counted from RTMIN.
 	delete(byNumber, RTMax)
+	return byName, byNumber
 }
 
 // Parse reads a signal: a name in any case, with or without SIG ("TERM",
