@@ -156,7 +156,7 @@ func (s *State) takeNext(p *Pool, d *Deployment) {
 			down++
 		}
 	}
-	for _, w := range p.Workers {
+	for _, w := range p.idleFirst() {
 		if !p.takesPart(w) || p.step(w) != nil {
 			continue
 		}

@@ -62,6 +62,8 @@ func describeEvent(ev Event) string {
 		return fmt.Sprintf("%s has exited, %s%s", ev.Run, describeEnd(ev.End), map[bool]string{false: ", and left something"}[ev.Gone])
 	case Gone:
 		return ev.Run + " is gone"
+	case Observed:
+		return fmt.Sprintf("%s is seen %s", ev.Run, ev.Work)
 	case Warned:
 		return ev.Run + ": " + ev.Message
 	case Leave:

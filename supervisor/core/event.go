@@ -91,6 +91,15 @@ type Exited struct {
 // Gone tells that what a run had left behind has gone.
 type Gone struct{ Run string }
 
+// Observed tells what a run was seen to do.
+type Observed struct {
+	Run  string
+	Work Work
+	// Changed is an instant after which what was looked at has changed; zero:
+	// it was the same ever since it is looked at.
+	Changed Time
+}
+
 // Warned tells of something that the host forbids or that went less than well,
 // without harm to the run.
 type Warned struct{ Run, Message string }
@@ -115,6 +124,7 @@ func (Started) event()     {}
 func (SpawnFailed) event() {}
 func (Exited) event()      {}
 func (Gone) event()        {}
+func (Observed) event()    {}
 func (Warned) event()      {}
 func (Leave) event()       {}
 func (Tick) event()        {}

@@ -189,10 +189,13 @@ func (h *history) takenDown(p *Pool) {
 		}
 	}
 	n := 0
+	_, begun := h.event.(Begin)
 	for _, w := range p.Workers {
 		slot := p.worker(w)
 		switch old, down := h.down[slot]; {
 		case !down:
+		case begun && (w.Step == nil || w.Step.Done): // it was healthy in the step in which superd died
+			delete(h.down, slot)
 		case !p.takesPart(w), w.State == Completed, w.State == Running && w.Run.Healthy && w.Run.ID != old:
 			delete(h.down, slot)
 		default:

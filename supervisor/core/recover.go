@@ -62,7 +62,7 @@ func (s *State) startAll() {
 		p := s.Pools[name]
 		switch {
 		case p.waiting() || !s.missing(p):
-		case len(p.Config.After) > 0 && p.resting():
+		case len(p.Config.After) > 0 && p.resting() && p.Deployment == nil: // else its turn had come before the crash
 			held = append(held, p)
 		default:
 			s.startPool(p, "superd was started")

@@ -66,7 +66,7 @@ func basePool(name string) *config.Pool {
 func (h *host) change(old *config.Pool) *config.Pool {
 	c := *old
 	for range 1 + h.choose(3) {
-		switch h.choose(12) {
+		switch h.choose(13) {
 		case 0, 1:
 			c.Command = []string{c.Name, fmt.Sprint(h.choose(3))}
 		case 2:
@@ -85,7 +85,8 @@ func (h *host) change(old *config.Pool) *config.Pool {
 			c.Stop = []signals.Sequence{term10, {{Signal: syscall.SIGQUIT, Wait: time.Second}, {Signal: syscall.SIGTERM, Wait: 3 * time.Second}, {Signal: syscall.SIGKILL}},
 				{{Signal: syscall.SIGTERM, Forever: true}}, {{Signal: syscall.SIGKILL}}}[h.choose(4)]
 		case 8:
-			c.Drain = []signals.Sequence{c.Stop, {{Signal: syscall.SIGUSR1, Wait: time.Minute}, {Signal: syscall.SIGKILL}}}[h.choose(2)]
+			c.Drain = []signals.Sequence{c.Stop, {{Signal: syscall.SIGUSR1, Wait: time.Minute}, {Signal: syscall.SIGKILL}},
+				{{Signal: syscall.SIGUSR1, Wait: 2 * time.Minute}, {Signal: syscall.SIGTERM, Wait: 3 * time.Second}, {Signal: syscall.SIGKILL}}}[h.choose(3)]
 		case 9:
 			c.Update.MaxParallel = 1 + h.choose(2)
 			c.Update.MinHealthyTime = time.Duration(h.choose(3)*5) * time.Second
@@ -99,6 +100,8 @@ func (h *host) change(old *config.Pool) *config.Pool {
 				}
 			}
 		case 11:
+			c.Busy.Title = []string{"", "busy"}[h.choose(2)]
+		case 12:
 			c.Autostart, c.Essential = h.choose(4) != 0, h.chance(15)
 		}
 	}
@@ -143,7 +146,7 @@ func (h *host) something() {
 		return
 	}
 	h.dieSoon()
-	switch n := h.choose(60); {
+	switch n := h.choose(61); {
 	case n < 34:
 		if at := h.next(); at != never_ {
 			h.moveTo(at)
@@ -168,6 +171,8 @@ func (h *host) something() {
 		h.crash()
 	case n == 56:
 		h.keeperDies()
+	case n == 60:
+		h.look()
 	case n == 57 && h.chance(6):
 		h.step(Leave{Now: h.chance(3), Detach: h.chance(3), By: "uid 0"})
 	case n == 58 && h.chance(8):
@@ -178,6 +183,20 @@ func (h *host) something() {
 		}
 		h.step([]Event{Exited{Run: "nobody", Gone: true}, Forked{Run: "nobody"}, Gone{Run: "nobody"}, Warned{Run: "nobody"},
 			SpawnFailed{Run: "nobody"}}[h.choose(5)])
+	}
+}
+
+// look tells of all live runs what they do: most of them something else than before.
+func (h *host) look() {
+	for _, p := range h.keeper.processes {
+		if h.core == nil {
+			return
+		}
+		ev := Observed{Run: p.run, Work: []Work{AtWork, Idle, Idle}[h.choose(3)]}
+		if h.chance(2) {
+			ev.Changed = Time{Boot: h.now.Boot - h.upTo(20*time.Second)}
+		}
+		h.step(ev)
 	}
 }
 
@@ -240,7 +259,7 @@ func (h *host) configure() {
 // is there again at once: it must be the same.
 func (h *host) compareCrash(ev Event) {
 	switch ev := ev.(type) {
-	case Do, Configure, Leave, Begin, Recheck, Warned:
+	case Do, Configure, Leave, Begin, Recheck, Warned, Observed:
 		return
 	case SpawnFailed:
 		if ev.Stage == "prepare" {

@@ -102,6 +102,8 @@ func (s *State) Step(now Time, ev Event) []Action {
 		s.tell(ev.Run, cue{on: onExited, end: ev.End, gone: ev.Gone})
 	case Gone:
 		s.tell(ev.Run, cue{on: onGone})
+	case Observed:
+		s.observed(ev)
 	case Warned:
 		s.warned(ev)
 	case Tick:

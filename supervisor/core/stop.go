@@ -78,7 +78,7 @@ func (s *State) end(p *Pool, w *Worker, st *Stop) {
 		s.emit(CancelSpawn{Run: run.ID})
 		return
 	}
-	s.signalNext(p, w)
+	s.signalNext(p, w, w.Run.Stop.Reason)
 }
 
 // killing tells that KILL was the last signal sent, or is the first to be sent.
@@ -86,11 +86,15 @@ func (st *Stop) killing() bool {
 	return st.Sequence[max(st.Step, 0)].Signal == syscall.SIGKILL
 }
 
-// signalNext takes the next step of a stop sequence; at its end KILL again.
-func (s *State) signalNext(p *Pool, w *Worker) {
+// signalNext takes the next step of a stop sequence, and says why; at its end
+// KILL again.
+func (s *State) signalNext(p *Pool, w *Worker, why string) {
 	run, st := w.Run, w.Run.Stop
 	st.Step = min(st.Step+1, len(st.Sequence)-1)
 	st.At = s.now
+	if st.Step == 0 {
+		st.Began = s.now
+	}
 	run.Signals++
 	st.Number = run.Signals
 	s.signalStep(p, w)
@@ -99,7 +103,7 @@ func (s *State) signalNext(p *Pool, w *Worker) {
 	if st.killing() {
 		kind = "worker.killed"
 	}
-	s.publish(p, w, kind, st.Reason, map[string]any{"signal": name})
+	s.publish(p, w, kind, why, map[string]any{"signal": name})
 }
 
 // signalStep sends the signal of the step that a stop sequence is in. After a
@@ -126,7 +130,7 @@ func stopDeadline(run *Run) Time {
 	case st.Sequence[st.Step].Forever:
 		return Time{}
 	}
-	return st.At.Add(st.Sequence[st.Step].Wait)
+	return earliest(st.At.Add(st.Sequence[st.Step].Wait), idleDeadline(st))
 }
 
 // nextStep comes when a wait of a stop sequence is over, or when what should
@@ -145,9 +149,14 @@ func (s *State) nextStep(p *Pool, w *Worker, _ cue) {
 	case run.Stop.killing():
 		s.publish(p, w, "worker.unhealthy", fmt.Sprintf("pid %d is still there %s after KILL (killed again)",
 			run.PID, signals.FormatDuration(stuckAfter)), map[string]any{"pid": run.PID})
-		s.signalNext(p, w)
+		s.signalNext(p, w, w.Run.Stop.Reason)
 	default:
-		s.signalNext(p, w)
+		why := run.Stop.Reason
+		if s.now.After(run.Stop.At) < run.Stop.Sequence[run.Stop.Step].Wait {
+			run.Stop.Early = true
+			why += " (it is idle)"
+		}
+		s.signalNext(p, w, why)
 	}
 }
 

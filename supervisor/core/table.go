@@ -15,6 +15,7 @@ const (
 	onKill                       // it is to end at once
 	onReplace                    // a new run is to take the place of this one
 	onSignal                     // an operator sends a signal
+	onSeen                       // what it does was looked at
 	triggers
 )
 
@@ -27,6 +28,7 @@ type cue struct {
 	fail   Fail
 	gone   bool
 	signal *Command
+	seen   Observed
 	reason string
 }
 
@@ -49,45 +51,45 @@ func init() {
 		Stopped: {
 			onForked: never, onStarted: never, onSpawnFailed: never, onExited: never, onGone: never,
 			onDue: nothing, onStart: (*State).launchFresh, onStop: nothing, onKill: nothing,
-			onReplace: (*State).launchFresh, onSignal: nothing,
+			onReplace: (*State).launchFresh, onSignal: nothing, onSeen: never,
 		},
 		Starting: {
 			onForked: (*State).noteProcess, onStarted: (*State).started, onSpawnFailed: (*State).spawnFailed,
 			onExited: (*State).exited, onGone: nothing,
 			onDue: (*State).notStarted, onStart: nothing, onStop: (*State).stopRun, onKill: (*State).killRun,
-			onReplace: (*State).replaceRun, onSignal: (*State).passSignal,
+			onReplace: (*State).replaceRun, onSignal: (*State).passSignal, onSeen: (*State).noteWork,
 		},
 		Running: {
 			onForked: nothing, onStarted: nothing, onSpawnFailed: nothing,
 			onExited: (*State).exited, onGone: nothing,
 			onDue: (*State).grewHealthy, onStart: nothing, onStop: (*State).stopRun, onKill: (*State).killRun,
-			onReplace: (*State).replaceRun, onSignal: (*State).passSignal,
+			onReplace: (*State).replaceRun, onSignal: (*State).passSignal, onSeen: (*State).noteWork,
 		},
 		Stopping: {
 			onForked: (*State).noteStopping, onStarted: (*State).noteStopping, onSpawnFailed: (*State).spawnFailed,
 			onExited: (*State).exited, onGone: (*State).swept,
 			onDue: (*State).nextStep, onStart: (*State).startAgain, onStop: (*State).stayDown, onKill: (*State).killRun,
-			onReplace: (*State).startAgain, onSignal: (*State).passSignal,
+			onReplace: (*State).startAgain, onSignal: (*State).passSignal, onSeen: (*State).noteIdle,
 		},
 		Backoff: {
 			onForked: never, onStarted: never, onSpawnFailed: never, onExited: never, onGone: never,
 			onDue: (*State).restart, onStart: (*State).launchFresh, onStop: (*State).toRest, onKill: (*State).toRest,
-			onReplace: (*State).launchFresh, onSignal: nothing,
+			onReplace: (*State).launchFresh, onSignal: nothing, onSeen: never,
 		},
 		Delayed: {
 			onForked: never, onStarted: never, onSpawnFailed: never, onExited: never, onGone: never,
 			onDue: (*State).restart, onStart: (*State).launchFresh, onStop: (*State).toRest, onKill: (*State).toRest,
-			onReplace: (*State).launchFresh, onSignal: nothing,
+			onReplace: (*State).launchFresh, onSignal: nothing, onSeen: never,
 		},
 		Failed: {
 			onForked: never, onStarted: never, onSpawnFailed: never, onExited: never, onGone: never,
 			onDue: nothing, onStart: (*State).launchFresh, onStop: (*State).toRest, onKill: (*State).toRest,
-			onReplace: (*State).launchFresh, onSignal: nothing,
+			onReplace: (*State).launchFresh, onSignal: nothing, onSeen: never,
 		},
 		Completed: {
 			onForked: never, onStarted: never, onSpawnFailed: never, onExited: never, onGone: never,
 			onDue: nothing, onStart: (*State).launchFresh, onStop: (*State).toRest, onKill: (*State).toRest,
-			onReplace: (*State).launchFresh, onSignal: nothing,
+			onReplace: (*State).launchFresh, onSignal: nothing, onSeen: never,
 		},
 	}
 }

@@ -105,7 +105,7 @@ func TestTable(t *testing.T) {
 // simulation: all of them do, and no others.
 func TestTransitions(t *testing.T) {
 	clear(transitionsSeen)
-	for seed := uint64(1); seed <= 40; seed++ {
+	for seed := uint64(1); seed <= 60; seed++ {
 		if _, err := simulate(seed, 800, false); err != nil {
 			t.Fatalf("-seed %d: %v", seed, err)
 		}

@@ -26,6 +26,7 @@ var update = flag.Bool("update", false, "write the transcripts anew")
 //	> start web/1, > stop web now, > restart web, > scale web 3, > signal web USR1
 //	> process web/0 deaf life=3s code=1        what runs from now on will do (see behaves)
 //	> exit web/0 1                             its process ends by itself, by code or signal
+//	> look web/0 busy|idle [changed]           its title was looked at, and has changed since the last look
 //	> wait 10s                                 time passes, with all that comes of it
 //	> crash, > crash before spawn              superd dies, at once or before such a deed
 //	> keeper dies, > reboot, > leave [now] [detach]
@@ -149,6 +150,12 @@ func (s *script) do(w []string) {
 		}
 		s.keeper.exit(p, e, s.now.Boot)
 		s.pass(s.now.Boot)
+	case "look":
+		ev := Observed{Run: s.worker(w[1]).Run.ID, Work: Work(w[2])}
+		if last == "changed" {
+			ev.Changed = s.now
+		}
+		s.step(ev)
 	case "wait":
 		s.pass(s.now.Boot + s.duration(last))
 	case "crash":

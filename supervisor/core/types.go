@@ -139,6 +139,7 @@ type Run struct {
 	StartTicks uint64 // field 22 of /proc/PID/stat, which tells a reused pid apart
 	StartedAt  Time   // its program was executed; zero before that
 	Healthy    bool
+	Work       Work // what it was last seen to do
 	// Restart means that it is an automatic restart: the last stamp of the window.
 	Restart bool
 	// Signaled is the last signal that an operator sent to it, without SIG: an
@@ -154,14 +155,26 @@ type Run struct {
 	SweptAt Time
 }
 
+// Work is whether a run has work to do, where `busy` can tell.
+type Work string
+
+// The zero Work: nobody has looked, or nobody can tell.
+const (
+	AtWork Work = "busy"
+	Idle   Work = "idle"
+)
+
 // Stop is how far the ending of a run has come.
 type Stop struct {
 	Sequence signals.Sequence
 	Step     int  // the step whose signal was sent last; -1 before the first
 	Number   int  // that signal's number among the run's
 	At       Time // when that was
+	Began    Time // when the first was
 	Reason   string
 	Drain    bool // it is the drain sequence: the run is being replaced
+	Idle     Time // the run is known to be idle since; zero: it is not
+	Early    bool // a wait of the sequence was ended because the run is idle
 	// Failure means that the end counts as a failure of the run, as when it did
 	// not come up in time, although it was superd that ended it.
 	Failure bool

@@ -83,7 +83,7 @@ func (s *State) noteStopping(p *Pool, w *Worker, c cue) {
 		w.Run.StartedAt = s.now
 	}
 	if st := w.Run.Stop; st != nil && st.Step < 0 {
-		s.signalNext(p, w)
+		s.signalNext(p, w, w.Run.Stop.Reason)
 	}
 }
 
