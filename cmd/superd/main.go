@@ -99,7 +99,8 @@ func command() *cobra.Command {
 		&cobra.Command{
 			Use: "check", Short: "check the configuration and say everything that is wrong with it",
 			Long: "check reads the configuration with all that it includes and says everything that is wrong\n" +
-				"with it, each with its place. It exits with 0 when superd would accept it, else with 2.",
+				"with it, each with its place. It exits with 0 when superd would accept it, else with 2.\n" +
+				"(superctl check is another thing: it asks a superd that runs for the health of its pools.)",
 			Example: "  superd check -c superd.toml", Args: cobra.NoArgs,
 			RunE: func(*cobra.Command, []string) error { return check(file) },
 		},
