@@ -75,6 +75,9 @@ type API interface {
 	// Sample measures the live runs' main processes: resident bytes and the share
 	// of one CPU since the last sample. What could not be measured is missing.
 	Sample(pids []int) map[int]Usage
+	// Work is what the live runs of a pool of a snapshot show of their work, by run
+	// ID; nil where the pool has no `busy`. Runs that could not be seen are missing.
+	Work(p *core.Pool) map[string]Work
 }
 
 // Usage is what one process uses.

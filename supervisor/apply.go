@@ -3,6 +3,7 @@ package supervisor
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,10 +31,12 @@ func (s *Supervisor) Apply(ctx context.Context, by string) (*ApplyResult, error)
 		return nil, err
 	}
 	specs := s.specs(ctx, cfg)
+	observe := s.lookBefore(ctx, slices.Collect(maps.Keys(cfg.Pools))...)
 	var result *ApplyResult
 	applied := make(chan struct{})
 	err = s.ask(ctx, func() {
 		defer close(applied)
+		observe()
 		result = s.apply(cfg, specs, by)
 	})
 	if err != nil {

@@ -19,9 +19,11 @@ func (s *Supervisor) execute(at core.Time, a core.Action) {
 	switch a := a.(type) {
 	case core.SavePool:
 		s.show.pool(a.Pool.Name)
+		s.mayWatch(a.Pool)
 		s.recorded(s.records.savePool(a.Pool))
 	case core.SaveWorker:
 		s.show.worker(a.Pool, a.Worker)
+		s.mayWatch(a.Pool)
 		s.recorded(s.records.saveWorker(a.Pool, a.Worker))
 	case core.DropWorkers:
 		s.show.pool(a.Pool.Name)
@@ -39,6 +41,7 @@ func (s *Supervisor) execute(at core.Time, a core.Action) {
 		s.tellKeeper(s.keeper.Sweep(a.Run))
 	case core.Forget:
 		s.draining[a.Run] = true
+		s.titles.forget(a.Run)
 		s.logs.Ended(a.Run) // Drained follows, and the keeper is told then
 	case core.Publish:
 		s.publishAt(at, a.Notice)

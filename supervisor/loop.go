@@ -27,6 +27,7 @@ func (s *Supervisor) Run() (code int) {
 	go s.rest.watch(s.done)
 	for s.quit == nil {
 		s.publishState()
+		s.watchWork()
 		if at, ok := s.state.Deadline(); true {
 			if err := s.clock.arm(at, ok); err != nil {
 				s.degrade("clock", fmt.Sprintf("cannot set the timer: %v", err))

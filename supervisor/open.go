@@ -31,7 +31,8 @@ var ErrRunning = errors.New("another superd runs")
 func Open(opt Options) (*Supervisor, error) {
 	s := &Supervisor{opt: opt, log: opt.Log, started: time.Now(), show: newShowcase(), inbox: newInbox(), rest: newRest(),
 		requests: make(chan request, 64), done: make(chan struct{}), replies: map[uint64]chan<- core.Reply{},
-		trouble: map[string]string{}, draining: map[string]bool{}}
+		trouble: map[string]string{}, draining: map[string]bool{},
+		watcher: watcher{pools: map[string]bool{}}}
 	s.config.Store(opt.Config)
 	if err := checkBudget(opt.Config); err != nil {
 		return nil, err

@@ -45,6 +45,7 @@ type Supervisor struct {
 	done     chan struct{} // closed when Run has ended
 	rest     *rest
 	sampler  sampler
+	titles   titles
 	accounts accounts
 	applying sync.Mutex // one Apply at a time
 	helpers  helpers
@@ -61,6 +62,7 @@ type Supervisor struct {
 	pending  bool     // the files on disk were refused
 	damage   []string // what could not be read at the start
 	trouble  map[string]string
+	watcher  watcher
 	draining map[string]bool // ended runs whose logs are still read
 	stopping bool
 	quit     *core.Quit
@@ -108,8 +110,13 @@ func (s *Supervisor) Do(ctx context.Context, c core.Command) (core.Reply, error)
 			c.Release = s.release(ctx, p)
 		}
 	}
+	observe := func() {}
+	if c.Verb == core.VerbRestart {
+		observe = s.lookBefore(ctx, c.Pool)
+	}
 	answer := make(chan core.Reply, 1)
 	err := s.ask(ctx, func() {
+		observe()
 		s.nextRef++
 		s.replies[s.nextRef] = answer
 		s.step(core.Do{Ref: s.nextRef, Command: c})

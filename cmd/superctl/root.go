@@ -81,7 +81,7 @@ func (a *app) root() *cobra.Command {
 		a.checkCommand(),
 		a.startCommand(), a.stopCommand(), a.restartCommand(), a.scaleCommand(), a.signalCommand(),
 		a.applyCommand(), a.shutdownCommand(),
-		a.versionCommand(),
+		a.presetsCommand(), a.versionCommand(),
 	)
 	root.SetHelpCommandGroupID(groupSelf)
 	root.SetCompletionCommandGroupID(groupSelf)

@@ -162,7 +162,7 @@ func workerTable(targets []target, now time.Time) *table {
 		{name: "WORKER"}, {name: "STATE"}, {name: "PID", right: true}, {name: "UPTIME", right: true, drop: 1},
 		{name: "RESTARTS", right: true, drop: 3}, {name: "WINDOW", right: true, drop: 4},
 		{name: "MEMORY", right: true, drop: 6}, {name: "CPU", right: true, drop: 7},
-		{name: "REV", right: true, drop: 5}, {name: "NEXT", drop: 2}, {name: "LAST EXIT", drop: 2},
+		{name: "REV", right: true, drop: 5}, {name: "WORK", drop: 3}, {name: "NEXT", drop: 2}, {name: "LAST EXIT", drop: 2},
 	}}
 	for _, target := range targets {
 		for i := range target.pool.Workers {
@@ -196,8 +196,19 @@ func workerRow(w *rpc.Worker, now time.Time) []cell {
 	return []cell{
 		{w.Name, plain}, state, {number(w.PID), plain}, {uptime, plain},
 		{strconv.Itoa(w.Restarts), plain}, {fmt.Sprintf("%d/%d", w.Window.Used, w.Window.Attempts), plain},
-		{memory, plain}, {cpu, plain}, revision, {nextStep(w, now), plain}, {exitText(w.LastExit, now), plain},
+		{memory, plain}, {cpu, plain}, revision, {work(w), plain}, {nextStep(w, now), plain}, {exitText(w.LastExit, now), plain},
 	}
+}
+
+// work is what a worker says it is doing, where that can be told.
+func work(w *rpc.Worker) string {
+	switch {
+	case w.StatusText != "" || w.Busy == nil:
+		return clean(string(w.StatusText))
+	case *w.Busy:
+		return "busy"
+	}
+	return "idle"
 }
 
 // nextStep is what comes next for a worker by itself.

@@ -32,6 +32,7 @@ type fake struct {
 	apply    func() (*supervisor.ApplyResult, error)
 	shutdown func(now, detach bool) error
 	usage    map[int]supervisor.Usage
+	work     map[string]supervisor.Work // by run
 }
 
 var _ supervisor.API = (*fake)(nil)
@@ -132,6 +133,8 @@ func (f *fake) happen(keep int, events ...supervisor.Event) {
 func (f *fake) Shutdown(_ context.Context, now, detach bool, _ string) error {
 	return f.shutdown(now, detach)
 }
+
+func (f *fake) Work(*core.Pool) map[string]supervisor.Work { return f.work }
 
 func (f *fake) Sample(pids []int) map[int]supervisor.Usage {
 	out := map[int]supervisor.Usage{}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"strconv"
 
@@ -12,7 +13,11 @@ import (
 
 // wire is the call's snapshot as of now. With pools given their live runs are measured.
 func (s *Server) wire(c *call, pools ...*core.Pool) *wire {
-	return &wire{snap: c.snap, now: s.opts.Now(), usage: s.sample(pools)}
+	w := &wire{snap: c.snap, now: s.opts.Now(), usage: s.sample(pools), work: map[string]supervisor.Work{}}
+	for _, p := range pools {
+		maps.Copy(w.work, s.api.Work(p))
+	}
+	return w
 }
 
 // sample measures the main processes of pools in one go.

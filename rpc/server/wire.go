@@ -15,7 +15,8 @@ import (
 type wire struct {
 	snap  *supervisor.Snapshot
 	now   core.Time
-	usage map[int]supervisor.Usage // of pids; nil: not measured
+	usage map[int]supervisor.Usage   // of pids; nil: not measured
+	work  map[string]supervisor.Work // of runs; nil: not looked at
 }
 
 func (w *wire) superd() rpc.Superd {
@@ -89,6 +90,9 @@ func (w *wire) worker(p *core.Pool, k *core.Worker) rpc.Worker {
 func (w *wire) measured(out *rpc.Worker, run *core.Run) {
 	if u, ok := w.usage[run.PID]; ok && run.Exit == nil {
 		out.MemoryBytes, out.CPU = &u.MemoryBytes, &u.CPU
+	}
+	if work, ok := w.work[run.ID]; ok && run.Exit == nil {
+		out.Busy, out.StatusText = &work.Busy, rpc.Text(work.Text)
 	}
 }
 
