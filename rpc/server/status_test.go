@@ -58,6 +58,29 @@ func TestStopOnTheWire(t *testing.T) {
 	}
 }
 
+// TestWorkOnTheWire: busy and with what, idle, and null where nobody can tell.
+func TestWorkOnTheWire(t *testing.T) {
+	f := newFake()
+	f.work = map[string]supervisor.Work{"run0": {Busy: true, Text: "3 of 10 busy"}}
+	c := serve(t, f, Options{})
+	var w rpc.Worker
+	c.get("/v1/pools/mailers/workers/0").into(t, &w)
+	if w.Busy == nil || !*w.Busy || w.StatusText != "3 of 10 busy" {
+		t.Errorf("at work: busy %v, %q", w.Busy, w.StatusText)
+	}
+	f.work = map[string]supervisor.Work{"run0": {}}
+	w = rpc.Worker{}
+	c.get("/v1/pools/mailers/workers/0").into(t, &w)
+	if w.Busy == nil || *w.Busy || w.StatusText != "" {
+		t.Errorf("idle: busy %v, %q", w.Busy, w.StatusText)
+	}
+	f.work = nil
+	w = rpc.Worker{}
+	if c.get("/v1/pools/mailers/workers/0").into(t, &w); w.Busy != nil {
+		t.Errorf("nobody can tell: busy %v", *w.Busy)
+	}
+}
+
 func TestCountsAreOfIndicesBelowCount(t *testing.T) {
 	f := newFake()
 	f.changePool("mailers", func(p *core.Pool) { p.Count = 0 })
