@@ -383,6 +383,18 @@ func (d deal) despairs(t *testing.T, s side, w *workshop, every func(string) boo
 	}
 }
 
+// own gives the file to the user whom the configurations name.
+func own(t *testing.T, name string) {
+	t.Helper()
+	id, err := strconv.Atoi(uid(t))
+	if err == nil {
+		err = os.Chown(name, id, -1)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // uid is that of the user whom the configurations name, or one's own.
 func uid(t *testing.T) string {
 	t.Helper()
