@@ -28,8 +28,11 @@ A configuration with any error is refused as a whole, and nothing is touched.`,
 
 func (a *app) apply(ctx context.Context, noWait bool) error {
 	before, _, err := a.status(ctx)
+	if isForbidden(err) {
+		_, _, err = a.connect().Apply(ctx) // is refused too, and that says which role it takes
+	}
 	if err != nil {
-		return reworded(err, "apply")
+		return err
 	}
 	reply, raw, err := a.connect().Apply(ctx)
 	if err != nil {

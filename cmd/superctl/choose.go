@@ -86,7 +86,7 @@ func (a *app) match(ctx context.Context, st *rpc.Status, name string) ([]*rpc.Po
 	case strings.HasPrefix(name, "@"):
 		what = "no pool is in the group " + strconv.Quote(name[1:])
 		fits = func(p *rpc.Pool) bool { return slices.Contains(p.Groups, name[1:]) }
-	case strings.ContainsAny(name, `*?[\`):
+	case isPattern(name):
 		if _, err := path.Match(name, ""); err != nil {
 			return nil, 0, usage("quote the pattern, as in 'mail*'", "%q is not a pattern: a [ is not closed", name)
 		}
@@ -111,6 +111,11 @@ func (a *app) match(ctx context.Context, st *rpc.Status, name string) ([]*rpc.Po
 	return []*rpc.Pool{p}, index, err
 }
 
+// isPattern tells whether a name may mean several pools, or none.
+func isPattern(name string) bool {
+	return strings.HasPrefix(name, "@") || strings.ContainsAny(name, `*?[\`)
+}
+
 // splitWorker cuts "mailers/0" into its pool and index, -1 without one.
 func splitWorker(name string) (string, int, error) {
 	pool, number, ok := strings.Cut(name, "/")
@@ -131,6 +136,9 @@ func splitWorker(name string) (string, int, error) {
 // whether there is none, or whether it is not for us to see.
 func (a *app) unlisted(ctx context.Context, st *rpc.Status, name string) (*rpc.Pool, error) {
 	p, _, err := a.connect().Pool(ctx, name)
+	if a.acts && isForbidden(err) {
+		return &rpc.Pool{Name: name}, nil // superd refuses what is asked for, and says which role it takes
+	}
 	var e *rpc.Error
 	if !errors.As(err, &e) || e.Kind != rpc.KindNotFound {
 		return p, err

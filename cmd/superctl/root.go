@@ -26,6 +26,7 @@ type app struct {
 	timeout time.Duration // 0: none given
 	began   time.Time
 	ran     bool // a command was found and its arguments make sense
+	acts    bool // it changes something; see statusToAct
 	client  *rpc.Client
 }
 

@@ -45,9 +45,9 @@ func (a *app) scale(ctx context.Context, args []string, noWait bool) error {
 		}
 		names[i], counts[i] = name, n
 	}
-	st, _, err := a.status(ctx)
+	st, err := a.statusToAct(ctx, "scale", names, args)
 	if err != nil {
-		return reworded(err, "scale "+strings.Join(args, " "))
+		return err
 	}
 	var targets []target
 	wanted := map[string]int{}

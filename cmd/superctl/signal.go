@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -41,9 +40,9 @@ func (a *app) signal(ctx context.Context, sig string, names []string, all, group
 	if err := needPools("signal", "superctl signal "+sig, names, all); err != nil {
 		return err
 	}
-	st, _, err := a.status(ctx)
+	st, err := a.statusToAct(ctx, "signal", names, names)
 	if err != nil {
-		return reworded(err, "signal "+strings.Join(names, " "))
+		return err
 	}
 	targets, err := a.choose(ctx, st, names, all)
 	if err != nil {
