@@ -133,7 +133,7 @@ func (s *Supervisor) help(ctx context.Context, sp keeper.Spawn) ([]byte, error) 
 		case ev.Kind == keeper.SpawnFailed:
 			return nil, errors.New(ev.Reason)
 		case ev.Status.Code == 2 && ev.Status.Signal == 0:
-			return nil, nil // getent: no such key
+			return out, readErr // getent has not found all that it was asked for
 		case ev.Status.Code != 0 || ev.Status.Signal != 0:
 			return nil, fmt.Errorf("%s: %s", sp.Args[0], ev.Status)
 		}

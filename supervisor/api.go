@@ -39,6 +39,10 @@ type Info struct {
 	Stopping      bool     // told to end
 	Viewers       []string // [superd] viewers and operators in force
 	Operators     []string
+	// Accounts are the numbers of those users, and of groups as "@group", among
+	// the operators and viewers of everything that only the host's name services
+	// know. It is never changed.
+	Accounts map[string]uint32
 }
 
 // Event is a notice with its place in history.
@@ -53,6 +57,7 @@ type ApplyResult struct {
 	Added, Removed, Scaled, Changed, InPlace []string
 	Warnings                                 []string
 	Deployments                              []*core.Deployment // begun by it
+	Seq                                      uint64             // a snapshot of this Seq or later has all of it
 }
 
 // API is what the control socket may ask of the supervisor. All of it is safe

@@ -31,13 +31,16 @@ func (s *Supervisor) Apply(ctx context.Context, by string) (*ApplyResult, error)
 		return nil, err
 	}
 	specs := s.specs(ctx, cfg)
+	known, warnings := s.learnNames(ctx, cfg)
 	observe := s.lookBefore(ctx, slices.Collect(maps.Keys(cfg.Pools))...)
 	var result *ApplyResult
 	applied := make(chan struct{})
 	err = s.ask(ctx, func() {
 		defer close(applied)
 		observe()
+		s.known.Store(&known)
 		result = s.apply(cfg, specs, by)
+		result.Warnings = append(result.Warnings, warnings...)
 	})
 	if err != nil {
 		return nil, err
@@ -67,6 +70,7 @@ func (s *Supervisor) apply(cfg *config.Config, specs []core.Spec, by string) *Ap
 	for _, name := range result.InPlace {
 		s.logs.Reconfigure(name, cfg.Pools[name].Log)
 	}
+	result.Seq = s.history.seq()
 	return result
 }
 

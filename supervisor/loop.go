@@ -25,6 +25,7 @@ const drainPatience = 5 * time.Second
 func (s *Supervisor) Run() (code int) {
 	defer close(s.done)
 	go s.rest.watch(s.done)
+	go s.learnFirstNames()
 	for s.quit == nil {
 		s.publishState()
 		s.watchWork()
@@ -101,6 +102,9 @@ func (s *Supervisor) info() Info {
 		Viewers: cfg.Viewers, Operators: cfg.Operators}
 	if s.keeper != nil {
 		in.KeeperPID = s.keeper.PID()
+	}
+	if known := s.known.Load(); known != nil {
+		in.Accounts = *known
 	}
 	in.Degraded = append(in.Degraded, s.damage...)
 	for _, what := range slices.Sorted(maps.Keys(s.trouble)) {

@@ -51,6 +51,9 @@ type Supervisor struct {
 	helpers  helpers
 
 	config atomic.Pointer[config.Config] // in force
+	// known are numbers of operators and viewers that only name services have;
+	// see learnNames. It is set on the loop.
+	known atomic.Pointer[map[string]uint32]
 
 	// Below is the loop's alone.
 	state    *core.State

@@ -65,18 +65,23 @@ func (a *access) granted(operators, viewers []string) role {
 func (a *access) listed(list []string) bool {
 	for _, entry := range list {
 		if group, ok := strings.CutPrefix(entry, "@"); ok {
-			if gid, ok := resolve(group, a.lookup.GID); ok && a.peer.inGroup(gid) {
+			if gid, ok := a.resolve(entry, group, a.lookup.GID); ok && a.peer.inGroup(gid) {
 				return true
 			}
-		} else if uid, ok := resolve(entry, a.lookup.UID); ok && uid == a.peer.uid {
+		} else if uid, ok := a.resolve(entry, entry, a.lookup.UID); ok && uid == a.peer.uid {
 			return true
 		}
 	}
 	return false
 }
 
-func resolve(name string, lookup func(string) (uint32, bool)) (uint32, bool) {
+// resolve finds the number of a list's entry: in the files, among what the
+// supervisor learned from name services, or because it is one.
+func (a *access) resolve(entry, name string, lookup func(string) (uint32, bool)) (uint32, bool) {
 	n, ok := lookup(name)
+	if !ok {
+		n, ok = a.snap.Info.Accounts[entry]
+	}
 	if !ok {
 		v, err := strconv.ParseUint(name, 10, 32)
 		if err != nil {
@@ -114,10 +119,24 @@ func (a *access) who() string {
 	if a.peer == nil {
 		return "a peer without credentials"
 	}
-	if name := a.lookup.User(a.peer.uid); name != "" {
+	if name := a.name(a.peer.uid); name != "" {
 		return fmt.Sprintf("user %s (uid %d)", name, a.peer.uid)
 	}
 	return fmt.Sprintf("uid %d", a.peer.uid)
+}
+
+// name is a user's, empty if nobody knows it.
+func (a *access) name(uid uint32) string {
+	if name := a.lookup.User(uid); name != "" {
+		return name
+	}
+	first := ""
+	for entry, n := range a.snap.Info.Accounts {
+		if n == uid && !strings.HasPrefix(entry, "@") && (first == "" || entry < first) {
+			first = entry
+		}
+	}
+	return first
 }
 
 // forbid is the answer to whoever lacks a role. It says the same of a pool
@@ -130,7 +149,7 @@ func (a *access) forbid(need role, what, pool string) *rpc.Error {
 	granter := "root"
 	if a.own != 0 {
 		granter = fmt.Sprintf("root or uid %d, which superd runs as,", a.own)
-		if name := a.lookup.User(a.own); name != "" {
+		if name := a.name(a.own); name != "" {
 			granter = fmt.Sprintf("root or %s, which superd runs as,", name)
 		}
 	}
@@ -147,11 +166,11 @@ func (a *access) forbid(need role, what, pool string) *rpc.Error {
 
 // entry is what to write into a list to let the peer in.
 func (a *access) entry() string {
-	if a.peer == nil {
+	if a.peer == nil || a.peer.uid == nobody && inNamespace() {
 		return "USER"
 	}
-	if name := a.lookup.User(a.peer.uid); name != "" && (a.peer.uid != nobody || !inNamespace()) {
+	if name := a.name(a.peer.uid); name != "" {
 		return name
 	}
-	return "USER"
+	return strconv.FormatUint(uint64(a.peer.uid), 10)
 }

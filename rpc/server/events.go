@@ -116,7 +116,11 @@ func (s *Server) stream(c *call, f *eventFilter) {
 		if len(events) > 0 && f.follow {
 			s.catchUp(c, events[len(events)-1].Seq)
 		}
-		c.access = s.accessOf(c.access.peer, s.newest()) // roles may change while it streams
+		// Roles may change while it streams.
+		c.access = s.accessOf(c.access.peer, s.newest())
+		if !c.mayStream(f) {
+			return
+		}
 		for i := range events {
 			e := &events[i]
 			next = e.Seq
@@ -141,6 +145,17 @@ func (s *Server) stream(c *call, f *eventFilter) {
 			return
 		}
 	}
+}
+
+// mayStream tells whether the peer still has a role for what it reads. Whoever
+// has none any more is hung up on, and told so when it asks again.
+func (c *call) mayStream(f *eventFilter) bool {
+	for _, name := range f.pools {
+		if p := c.access.snap.Pool(name); p != nil && c.access.pool(p) < viewer {
+			return false
+		}
+	}
+	return c.access.any()
 }
 
 // newestEvent is the newest sequence number; the state may be a little behind it.

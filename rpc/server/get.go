@@ -45,7 +45,7 @@ func (s *Server) getStatus(c *call) error {
 		}
 	}
 	w := s.wire(c, seen...)
-	out := rpc.Status{Superd: w.superd(), Pools: make([]rpc.Pool, 0, len(seen)), Jobs: []rpc.Job{}}
+	out := rpc.Status{Superd: w.superd(c.access.all), Pools: make([]rpc.Pool, 0, len(seen)), Jobs: []rpc.Job{}}
 	for _, p := range seen {
 		out.Pools = append(out.Pools, w.pool(p))
 	}

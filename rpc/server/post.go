@@ -211,6 +211,9 @@ func (s *Server) postApply(c *call) error {
 
 // showsApplied tells whether a snapshot is newer than an apply.
 func showsApplied(snap *supervisor.Snapshot, r *supervisor.ApplyResult) bool {
+	if snap.Seq < r.Seq {
+		return false
+	}
 	for _, d := range r.Deployments {
 		if !hasDeployment(snap, d.ID) {
 			return false

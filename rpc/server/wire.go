@@ -19,11 +19,17 @@ type wire struct {
 	work  map[string]supervisor.Work // of runs; nil: not looked at
 }
 
-func (w *wire) superd() rpc.Superd {
+// superd is what there is to say of superd itself. What does not work may name
+// any pool: whoever sees only some hears that there is something.
+func (w *wire) superd(have role) rpc.Superd {
 	i := &w.snap.Info
+	degraded := i.Degraded
+	if len(degraded) > 0 && have < viewer {
+		degraded = []string{"something does not work as it should (what it is, is shown to viewers in [superd])"}
+	}
 	return rpc.Superd{
 		Version: i.Version, PID: i.PID, KeeperPID: rpc.Number(i.KeeperPID), StartedAt: rpc.At(i.StartedAt),
-		Config: i.ConfigFile, ConfigPending: i.ConfigPending, Adopted: i.Adopted, Degraded: i.Degraded,
+		Config: i.ConfigFile, ConfigPending: i.ConfigPending, Adopted: i.Adopted, Degraded: degraded,
 		Stopping: i.Stopping, Seq: w.snap.Seq,
 	}
 }
