@@ -69,6 +69,10 @@ func connectAs(path string, uid, gid int, groups []uint32) (int, error) {
 	if _, _, e := syscall.RawSyscall(syscall.SYS_SETRESUID, uintptr(uid), uintptr(uid), uintptr(uid)); e != 0 {
 		return 0, fmt.Errorf("setresuid: %w", e)
 	}
+	return connectOnce(path)
+}
+
+func connectOnce(path string) (int, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return 0, err

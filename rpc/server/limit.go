@@ -29,9 +29,10 @@ type limiter struct {
 // limitedConn gives its place back when it is closed.
 type limitedConn struct {
 	*net.UnixConn
-	peer *peer
-	once sync.Once
-	free func()
+	peer      *peer
+	once      sync.Once
+	free      func()
+	answering atomic.Bool // a handler writes; see Write
 }
 
 func (c *limitedConn) Close() error {
@@ -115,7 +116,7 @@ const (
 // so the first few are given a moment.
 func (l *limiter) refuse(c *net.UnixConn, problem string) {
 	_ = c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-	_, _ = c.Write(rawError(rpc.Errorf(rpc.KindTooMany, "%s: close some, or try again in a moment", problem)))
+	_, _ = c.Write(rawAnswer(rpc.KindTooMany.Status(), rpc.Errorf(rpc.KindTooMany, "%s: close some, or try again in a moment", problem)))
 	_ = c.CloseWrite()
 	if l.refused.Add(1) > lingering {
 		l.refused.Add(-1)

@@ -87,7 +87,7 @@ type peerKey struct{}
 // withPeer is the server's ConnContext: each request finds its peer in its context.
 func withPeer(ctx context.Context, c net.Conn) context.Context {
 	if lc, ok := c.(*limitedConn); ok {
-		return context.WithValue(ctx, peerKey{}, lc.peer)
+		return context.WithValue(context.WithValue(ctx, peerKey{}, lc.peer), connKey{}, lc)
 	}
 	return ctx
 }

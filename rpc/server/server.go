@@ -64,12 +64,18 @@ func New(api supervisor.API, opts Options) *Server {
 		ConnContext:       withPeer,
 		ReadHeaderTimeout: s.opts.Patience,
 		IdleTimeout:       6 * s.opts.Patience,
-		MaxHeaderBytes:    16 << 10,
+		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          log.New(logWriter{s.opts.Log}, "", 0),
+		ConnState:         noteState,
+		// "OPTIONS *" is a request like any other, for whoever has a role.
+		DisableGeneralOptionsHandler: true,
 	}
 	s.http.RegisterOnShutdown(func() { s.once.Do(func() { close(s.done) }) })
 	return s
 }
+
+// maxHeader bounds a request's header, in bytes (net/http allows a little more).
+const maxHeader = 16 << 10
 
 func withDefaults(o Options) settings {
 	set := settings{Options: o, UID: uint32(os.Geteuid())}
@@ -147,6 +153,7 @@ type call struct {
 
 // serve is where every request comes in and every error goes out.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	answers(r.Context())
 	c := &call{w: w, r: r, rc: http.NewResponseController(w)}
 	defer func() {
 		if p := recover(); p != nil {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"strconv"
 	"time"
 
@@ -99,15 +98,4 @@ func configError(bad *config.Errors) *rpc.Error {
 		})
 	}
 	return e
-}
-
-// rawError is a whole HTTP answer, for a connection that no server takes.
-func rawError(e *rpc.Error) []byte {
-	body, err := json.Marshal(rpc.ErrorReply{Error: e})
-	if err != nil {
-		panic(err) // strings alone
-	}
-	status := e.Kind.Status()
-	return fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\nRetry-After: 1\r\n\r\n%s",
-		status, http.StatusText(status), len(body), body)
 }
