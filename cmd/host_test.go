@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -26,6 +27,7 @@ type host struct {
 	ended   chan struct{}
 	code    int
 	output  bytes.Buffer // of the superd that was started last
+	wrap    []string     // what superd is started by; see users
 }
 
 func (h *host) socket() string { return h.dir + "/run/control.sock" }
@@ -57,7 +59,8 @@ func up(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func (h *host) start(ts *testscript.TestScript) {
-	cmd := exec.Command(filepath.Join(bin, "superd"), "-c", h.config)
+	line := append(slices.Clone(h.wrap), filepath.Join(bin, "superd"), "-c", h.config)
+	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Dir = ts.Getenv("WORK")
 	h.output.Reset()
 	log, err := os.OpenFile(h.dir+"/superd.out", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)

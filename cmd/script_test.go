@@ -53,6 +53,8 @@ func TestScripts(t *testing.T) {
 				return cgroups(), nil
 			case "root":
 				return os.Geteuid() == 0, nil
+			case "mounts":
+				return mounts(), nil
 			}
 			return false, fmt.Errorf("unknown condition %q", name)
 		},
@@ -71,6 +73,10 @@ func TestScripts(t *testing.T) {
 			"count":   count,
 			"atmost":  atmost,
 			"idle":    idle,
+			"users":   users,
+			"runas":   runas,
+			"as":      as,
+			"follow":  follow,
 		},
 	})
 }
