@@ -111,7 +111,7 @@ func canonicalWorker(p *Pool, w *Worker, now Time) *Worker {
 	switch st := p.step(w); {
 	case st != nil:
 		relative(&st.Deadline, now)
-	case w.isDown():
+	case p.isDown(w):
 		w.Step = &Step{TookDown: true}
 	default:
 		w.Step = nil
@@ -127,6 +127,8 @@ func canonicalWorker(p *Pool, w *Worker, now Time) *Worker {
 		}
 		if r.Stop != nil {
 			relative(&r.Stop.At, now)
+			relative(&r.Stop.Began, now)
+			relative(&r.Stop.Idle, now)
 		}
 		if p.Deployment == nil || r.Deployment != p.Deployment.ID {
 			r.Deployment = ""

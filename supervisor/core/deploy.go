@@ -152,7 +152,7 @@ func (s *State) tally(p *Pool, d *Deployment) (done, total int) {
 func (s *State) takeNext(p *Pool, d *Deployment) {
 	down := 0 // taken down for a deployment, this or the one before, and not yet healthy
 	for _, w := range p.Workers {
-		if p.takesPart(w) && w.isDown() {
+		if p.takesPart(w) && p.isDown(w) {
 			down++
 		}
 	}
@@ -161,7 +161,7 @@ func (s *State) takeNext(p *Pool, d *Deployment) {
 			continue
 		}
 		switch {
-		case w.isDown() && !w.atRest(): // counted already
+		case p.isDown(w) && !w.atRest(): // counted already
 			s.take(p, w, true)
 		case d.AllAtOnce, w.atRest(), w.onTheWayOut():
 			s.take(p, w, false)
@@ -173,11 +173,14 @@ func (s *State) takeNext(p *Pool, d *Deployment) {
 }
 
 // isDown tells that a worker was taken down for a deployment, this or one
-// before, and has not been healthy since.
-func (w *Worker) isDown() bool {
+// before, and has not been healthy since. One that was, and failed by itself, is
+// down for the deployment that it failed in alone.
+func (p *Pool) isDown(w *Worker) bool {
 	st := w.Step
-	back := w.State == Completed || w.State == Running && w.Run.Healthy
-	return st != nil && st.TookDown && !st.Done && !back
+	if st == nil || !st.TookDown || st.Done || st.Relapses > 0 && p.step(w) == nil {
+		return false
+	}
+	return w.State != Completed && !(w.State == Running && w.Run.Healthy)
 }
 
 // atRest tells that a worker is down and does not come back in a moment.

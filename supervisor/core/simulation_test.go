@@ -277,7 +277,7 @@ func (h *host) compareCrash(ev Event) {
 	whole, cut := h.clone(), h.clone()
 	n := h.choose(8)
 	cut.dieBefore = func(i int, _ Action) bool { return i == n }
-	if whole.step(ev); whole.quit != nil {
+	if whole.step(ev); whole.quit != nil || whole.core.Leaving != nil { // an essential pool: the next superd starts it afresh
 		return
 	}
 	whole.read()

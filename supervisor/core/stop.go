@@ -29,7 +29,8 @@ func (s *State) replaceRun(p *Pool, w *Worker, c cue) {
 func (s *State) killRun(p *Pool, w *Worker, c cue) {
 	w.Again = false
 	if st := w.Run.Stop; st != nil && st.killing() {
-		return // it has had its KILL
+		st.Drain = false // it has had its KILL, and nothing follows it
+		return
 	}
 	s.end(p, w, &Stop{Sequence: killSequence, Step: -1, Reason: c.reason})
 }
