@@ -25,7 +25,7 @@ func TestFromSupervisord(t *testing.T) {
 		slots:  3,
 		said:   map[string]string{"queue": "thumbs", "args": "--queue,thumbs", "uid": uid(t)},
 		signal: "QUIT", longer: 11, done: 2,
-		hopeless: "failed", attempts: 5,
+		hopeless: "failed", attempts: 5, since: true,
 	}
 
 	t.Run("superd", func(t *testing.T) {

@@ -50,7 +50,7 @@ func TestFromSystemd(t *testing.T) {
 				"umask": "0027", "nofile": "4096", "nice": "5", "oom": "200",
 			},
 			signal: "INT", longer: 12, done: 3,
-			hopeless: "failed", attempts: 6,
+			hopeless: "failed", attempts: 6, since: true,
 		}.keeps(t, s, w)
 	})
 }

@@ -233,7 +233,8 @@ type deal struct {
 	longer   int               // seconds of a job that is finished in the graceful time
 	done     int               // exit code that is a success, after which nobody comes back; -1: always somebody
 	hopeless string            // state of a worker that cannot live
-	attempts int               // starts until then; 0: not looked at
+	attempts int               // starts until then
+	since    bool              // only those count that come after a start by hand
 	orphans  bool              // what a killed worker has started lives on
 }
 
@@ -360,9 +361,6 @@ func (w *workshop) child() (pid int) {
 // despairs starts workers that cannot live, and counts how often.
 func (d deal) despairs(t *testing.T, s side, w *workshop, every func(string) bool) {
 	t.Helper()
-	if d.attempts == 0 {
-		return
-	}
 	write(t, filepath.Join(w.dir, "poison"), "")
 	if err := os.Chmod(filepath.Join(w.dir, "poison"), 0o644); err != nil {
 		t.Fatal(err)
@@ -372,7 +370,7 @@ func (d deal) despairs(t *testing.T, s side, w *workshop, every func(string) boo
 	eventually(t, "all are "+d.hopeless, func() bool { return every(d.hopeless) })
 	tries := make(map[int]int)
 	for pid, l := range w.starts() {
-		if _, old := before[pid]; !old {
+		if _, old := before[pid]; !old || !d.since {
 			tries[l.slot]++
 		}
 	}
