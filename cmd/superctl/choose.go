@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/spf13/cobra"
-
 	"github.com/superd/superd/rpc"
 	"github.com/superd/superd/signals"
 )
@@ -152,19 +150,4 @@ func (a *app) unlisted(ctx context.Context, st *rpc.Status, name string) (*rpc.P
 		f.text += "; did you mean " + strconv.Quote(near) + "?"
 	}
 	return nil, f
-}
-
-// completePools offers the names of pools to the shell.
-func (a *app) completePools(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-	client := rpc.NewClient(rpc.Options{Sockets: a.sockets(), Reach: completionReach})
-	defer client.Close()
-	st, _, err := client.Status(cmd.Context())
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	names := make([]string, len(st.Pools))
-	for i := range st.Pools {
-		names[i] = st.Pools[i].Name
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp
 }

@@ -176,7 +176,7 @@ func TestHelp(t *testing.T) {
 	if r := f.ctl("completion", "bash"); r.code != 0 || !strings.Contains(r.out, "superctl") {
 		t.Errorf("completion: %d %s", r.code, r.err)
 	}
-	if r := f.ctl("__complete", "stop", ""); !strings.Contains(r.out, "mailers\nweb\n") {
+	if r := f.ctl("__complete", "stop", ""); !strings.Contains(r.out, "mailers\t1/2 healthy\nweb\tstopped\n") {
 		t.Errorf("%+v", r)
 	}
 }

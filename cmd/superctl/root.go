@@ -82,10 +82,10 @@ func (a *app) root() *cobra.Command {
 		a.checkCommand(),
 		a.startCommand(), a.stopCommand(), a.restartCommand(), a.scaleCommand(), a.signalCommand(),
 		a.applyCommand(), a.shutdownCommand(),
-		a.presetsCommand(), a.versionCommand(),
+		a.presetsCommand(), a.versionCommand(), a.completionCommand(),
 	)
 	root.SetHelpCommandGroupID(groupSelf)
-	root.SetCompletionCommandGroupID(groupSelf)
+	completionRules(root)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	return root

@@ -19,7 +19,7 @@ func (a *app) scaleCommand() *cobra.Command {
 		Long: `Set the number of workers of pools, and wait until it is reached. The number is
 kept, over restarts too, until the configuration's own count changes.`,
 		Example:           "  superctl scale mailers=8\n  superctl scale mailers=8 web=4 --no-wait",
-		ValidArgsFunction: a.completePools,
+		ValidArgsFunction: a.completeScale,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.scale(cmd.Context(), args, noWait)
 		},

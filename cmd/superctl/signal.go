@@ -19,7 +19,7 @@ func (a *app) signalCommand() *cobra.Command {
 or without SIG, or as a number; real-time signals are RTMIN+1 and so on. A run
 that ends by it has not failed, and is restarted as the pool says.`,
 		Example:           "  superctl signal USR1 mailers\n  superctl signal HUP web/0 --group",
-		ValidArgsFunction: a.completePools,
+		ValidArgsFunction: a.completeSignal,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usage("superctl signal USR1 mailers", "cannot signal: neither a signal nor a pool is named")

@@ -3,13 +3,9 @@ package main
 import (
 	"bytes"
 	"runtime"
-	"time"
 
 	"github.com/spf13/cobra"
 )
-
-// completionReach is how long the shell waits for the names of pools.
-const completionReach = time.Second
 
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
