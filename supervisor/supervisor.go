@@ -161,6 +161,13 @@ func (s *Supervisor) Forward(ctx context.Context, sig os.Signal) error {
 	return nil
 }
 
+// Degrade has status say that something outside of the supervisor does not work
+// as it should, as long as why gives a reason. why is asked soon, on the loop; what
+// names the thing. It never blocks.
+func (s *Supervisor) Degrade(what string, why func() string) {
+	s.inbox.put(func() { s.degrade(what, why()) })
+}
+
 // degrade notes that something does not work as it should, or does again when
 // why is empty. It is called on the loop.
 func (s *Supervisor) degrade(what, why string) {

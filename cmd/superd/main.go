@@ -43,6 +43,9 @@ type exitError struct {
 func (e *exitError) Error() string { return e.err.Error() }
 func (e *exitError) Unwrap() error { return e.err }
 
+// stderr is where errors go. While superd runs it is what ownStderr has made of it.
+var stderr = os.Stderr
+
 func run() int {
 	root := command()
 	understood := false
@@ -55,22 +58,22 @@ func run() int {
 	var wrong *config.Errors
 	switch {
 	case errors.As(err, &wrong):
-		fmt.Fprintln(os.Stderr, err) // each line has its place already
+		complain(stderr, err) // each line has its place already
 		return exitConfig
 	case errors.As(err, &exit):
 		if exit.err != nil {
-			fmt.Fprintln(os.Stderr, "superd:", exit.err)
+			complain(stderr, "superd:", exit.err)
 		}
 		return exit.code
 	case errors.Is(err, supervisor.ErrRunning):
-		fmt.Fprintln(os.Stderr, "superd:", err)
+		complain(stderr, "superd:", err)
 		return exitRunning
 	}
 	if !understood {
 		fmt.Fprintf(os.Stderr, "superd: %v (see superd --help)\n", err)
 		return exitConfig
 	}
-	fmt.Fprintln(os.Stderr, "superd:", err)
+	complain(stderr, "superd:", err)
 	return exitOther
 }
 

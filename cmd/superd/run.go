@@ -69,11 +69,17 @@ func runSuperd(file string) error {
 	runtime.GOMAXPROCS(min(runtime.NumCPU(), maxProcs))
 	// What lives is small; half as much garbage beside it costs no time to speak of.
 	debug.SetGCPercent(50)
+	// A panic ends superd by SIGABRT. Go's usual exit code for it is 2, which says
+	// that the configuration was refused, and whoever restarts superd heeds that.
+	debug.SetTraceback("crash")
+	people := term.IsTerminal(int(os.Stderr.Fd()))
+	stderr = ownStderr()
 	cfg, err := load(file, nil)
 	if err != nil {
 		return err
 	}
-	log := logger()
+	log, lines := ownLog(stderr, people)
+	defer lines.close(lastWords)
 	for _, w := range cfg.Warnings {
 		log.Warn(w.String())
 	}
@@ -82,6 +88,7 @@ func runSuperd(file string) error {
 	if err != nil {
 		return err
 	}
+	lines.watch(func() { s.Degrade("log", lines.Losing) })
 	web := server.New(s, server.Options{Log: func(m string) { log.Warn(m) }})
 	go func() {
 		if err := web.Serve(s.Listener()); err != nil && !errors.Is(err, http.ErrServerClosed) {
@@ -123,12 +130,4 @@ func follow(s *supervisor.Supervisor, signals <-chan os.Signal, log *slog.Logger
 			}
 		}()
 	}
-}
-
-// logger writes text for people, and JSON for everything else.
-func logger() *slog.Logger {
-	if term.IsTerminal(int(os.Stderr.Fd())) {
-		return slog.New(slog.NewTextHandler(os.Stderr, nil))
-	}
-	return slog.New(slog.NewJSONHandler(os.Stderr, nil))
 }
