@@ -4,7 +4,7 @@ const { spawn } = require('child_process')
 const say = (...words) => fs.appendFileSync('jobs.log', words.join(' ') + '\n')
 
 say('start', process.pid, `slot=${process.env.NODE_APP_INSTANCE}`, `queue=${process.env.QUEUE}`,
-  `args=${process.argv.slice(2)}`, `uid=${process.getuid()}`)
+  `args=${process.argv.slice(2)}`, `node=${process.env.NODE_ENV}`, `uid=${process.getuid()}`)
 console.log('said by', process.pid)
 console.error('said in trouble by', process.pid)
 if (fs.existsSync('poison')) process.exit(1)
