@@ -80,6 +80,9 @@ type API interface {
 	// Sample measures the live runs' main processes: resident bytes and the share
 	// of one CPU since the last sample. What could not be measured is missing.
 	Sample(pids []int) map[int]Usage
+	// Logs gives emit the lines of a log in batches, which hold until it returns.
+	// emit may block; its error ends the call. Errors: ErrNoLog, ErrNoRun, ctx's.
+	Logs(ctx context.Context, q LogQuery, emit func([]LogLine) error) error
 	// Work is what the live runs of a pool of a snapshot show of their work, by run
 	// ID; nil where the pool has no `busy`. Runs that could not be seen are missing.
 	Work(p *core.Pool) map[string]Work

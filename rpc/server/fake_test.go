@@ -33,6 +33,7 @@ type fake struct {
 	shutdown func(now, detach bool) error
 	usage    map[int]supervisor.Usage
 	work     map[string]supervisor.Work // by run
+	logs     func(context.Context, supervisor.LogQuery, func([]supervisor.LogLine) error) error
 }
 
 var _ supervisor.API = (*fake)(nil)
@@ -146,6 +147,13 @@ func (f *fake) Sample(pids []int) map[int]supervisor.Usage {
 	return out
 }
 
+func (f *fake) Logs(ctx context.Context, q supervisor.LogQuery, emit func([]supervisor.LogLine) error) error {
+	f.mu.Lock()
+	logs := f.logs
+	f.mu.Unlock()
+	return logs(ctx, q, emit)
+}
+
 // boot is the fake's clock at the instant of its snapshot.
 var boot = core.Time{Boot: 1000 * time.Second, Wall: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)}
 
@@ -156,7 +164,7 @@ func newFake() *fake {
 	seq := mustSequence("TERM 10s", "KILL")
 	cfg := &config.Pool{
 		Name: "mailers", Count: 2, Command: []string{"sleep", "1000"}, Groups: []string{"work"}, Directory: "/srv",
-		Env: map[string]string{"SECRET": "hush"}, Stop: seq, Drain: seq,
+		Env: map[string]string{"SECRET": "hush"}, Log: config.Log{Target: config.LogFile}, Stop: seq, Drain: seq,
 		Restart: config.Restart{Attempts: 10, Interval: 10 * time.Minute, Delay: time.Second, Mode: config.ModeDelay, On: config.RestartAlways},
 	}
 	code := 1
@@ -205,7 +213,7 @@ func serve(t testing.TB, f *fake, opts Options) *client {
 	s := New(f, opts)
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
-	c := &client{t: t, path: path}
+	c := &client{t: t, path: path, server: s}
 	c.http = &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
@@ -228,9 +236,10 @@ func serve(t testing.TB, f *fake, opts Options) *client {
 
 // client asks the server under test.
 type client struct {
-	t    testing.TB
-	path string
-	http *http.Client
+	t      testing.TB
+	path   string
+	server *Server
+	http   *http.Client
 }
 
 // answer is what came back.

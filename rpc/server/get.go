@@ -62,9 +62,9 @@ func (s *Server) getWorkers(c *call) error {
 }
 
 func (s *Server) getWorker(c *call) error {
-	index, err := strconv.Atoi(c.values["index"])
-	if err != nil || index < 0 || strconv.Itoa(index) != c.values["index"] {
-		return rpc.Errorf(rpc.KindInvalid, "cannot %s: %q is not a worker's index; it is a number from 0", c.verb(), clip(c.values["index"]))
+	index, err := c.index(c.values["index"])
+	if err != nil {
+		return err
 	}
 	for _, k := range c.pool.Workers {
 		if k.Index == index {
@@ -72,6 +72,15 @@ func (s *Server) getWorker(c *call) error {
 		}
 	}
 	return c.noWorker(index)
+}
+
+// index reads a worker's index.
+func (c *call) index(text string) (int, error) {
+	index, err := strconv.Atoi(text)
+	if err != nil || index < 0 || strconv.Itoa(index) != text {
+		return 0, rpc.Errorf(rpc.KindInvalid, "cannot %s: %q is not a worker's index; it is a number from 0", c.verb(), clip(text))
+	}
+	return index, nil
 }
 
 func (c *call) noWorker(index int) error {

@@ -63,7 +63,8 @@ func content(r *route, schemas schemaSet) map[string]any {
 		return jsonContent(map[string]any{"type": "object"})
 	}
 	schema := schemas.of(reflect.TypeOf(r.reply))
-	if _, stream := r.reply.(rpc.Event); stream {
+	switch r.reply.(type) {
+	case rpc.Event, rpc.LogLine:
 		return map[string]any{"application/x-ndjson": map[string]any{"schema": schema}}
 	}
 	return jsonContent(schema)
@@ -102,6 +103,10 @@ func (s schemaSet) of(t reflect.Type) map[string]any {
 		return map[string]any{"type": []string{"integer", "null"}}
 	case reflect.TypeFor[rpc.Time]():
 		return map[string]any{"type": []string{"string", "null"}, "format": "date-time"}
+	case reflect.TypeFor[rpc.LogText]():
+		return map[string]any{"type": "string"}
+	case reflect.TypeFor[[]byte]():
+		return map[string]any{"type": "string", "contentEncoding": "base64"}
 	}
 	switch t.Kind() {
 	case reflect.Pointer:

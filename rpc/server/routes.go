@@ -52,6 +52,8 @@ func init() {
 		{"POST", "/v1/pools/{pool}/signal", operator, onePool, (*Server).postSignal, rpc.SignalRequest{}, rpc.CommandReply{}, nil, "send a signal to its runs"},
 		{"GET", "/v1/deployments/{id}", viewer, anyPool, (*Server).getDeployment, nil, rpc.Deployment{}, waiting, "one deployment"},
 		{"GET", "/v1/events", viewer, anyPool, (*Server).getEvents, nil, rpc.Event{}, eventParameters, "what happened, one JSON object a line"},
+		{"GET", "/v1/logs/{pool}", viewer, onePool, (*Server).getLogs, nil, rpc.LogLine{}, logParameters, "lines that its workers wrote, one JSON object a line"},
+		{"GET", "/v1/logs/{pool}/{index}", viewer, onePool, (*Server).getLogs, nil, rpc.LogLine{}, logParameters, "lines of one worker"},
 		{"POST", "/v1/apply", admin, everything, (*Server).postApply, rpc.ApplyRequest{}, rpc.ApplyReply{}, nil, "read the configuration anew"},
 		{"POST", "/v1/shutdown", admin, everything, (*Server).postShutdown, rpc.ShutdownRequest{}, rpc.ShutdownReply{}, nil, "end superd"},
 		{"GET", "/healthz", viewer, anyPool, (*Server).getHealth, nil, rpc.Health{}, nil, "superd answers"},

@@ -246,6 +246,9 @@ func (c *call) admit() error {
 }
 
 func (c *call) noPool(name string) error {
+	if name == "job" && strings.HasPrefix(c.route.path, "/v1/logs/") && c.values["index"] != "" { // no pool can be called so
+		return rpc.Errorf(rpc.KindNotFound, "cannot show the log of job/%[1]s: there is no job %[1]q", clip(c.values["index"]))
+	}
 	return rpc.Errorf(rpc.KindNotFound, "cannot %s: there is no pool %q", c.verb(), clip(name))
 }
 
@@ -258,6 +261,8 @@ func (c *call) verb() string {
 		return last + " " + name
 	case c.route.method == http.MethodPost:
 		return last
+	case strings.HasPrefix(c.route.path, "/v1/logs/"):
+		return "show the log of " + name
 	case name != "":
 		return "show " + name
 	case strings.HasPrefix(c.route.path, "/v1/"):
