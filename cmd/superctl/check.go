@@ -39,9 +39,9 @@ func (s severity) String() string {
 // MarshalText makes it the same word in JSON.
 func (s severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-const checkHelp = `Tell a monitoring system whether pools are healthy, as a Nagios plugin: one line,
-with performance data after a |, and an exit code of its own. (superd check is
-another thing: it reads the configuration.)
+const checkHelp = `Check the health of pools, as a Nagios plugin: one line for the monitoring system,
+with performance data after a |, and an exit code. (superd check is another thing:
+it reads the configuration.)
 
 0 OK        every worker that is wanted is healthy, or on its way and in time:
             it is being started, waits for a pool of 'after', or is replaced by

@@ -30,7 +30,7 @@ not be learned is said.`,
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what happens")
-	cmd.Flags().StringVar(&since, "since", "", "how long ago to begin (1h), or when (2026-01-31T12:00:00Z)")
+	cmd.Flags().StringVar(&since, "since", "", "`WHEN` to begin: how long ago (1h), or a time (2026-01-31T12:00:00Z)")
 	return cmd
 }
 

@@ -51,7 +51,8 @@ or --all for every pool.
 
 Exit codes: 0 done; 1 it failed; 2 usage or configuration error; 3 superd cannot
 be reached; 4 not permitted; 5 no such pool or worker; 6 still going when
---timeout ran out. Ctrl-C while waiting (130) leaves what was begun going on.`
+--timeout ran out. Ctrl-C while waiting (130) leaves what was begun going on.
+check has exit codes of its own.`
 
 // root is the command tree.
 func (a *app) root() *cobra.Command {
@@ -74,7 +75,7 @@ func (a *app) root() *cobra.Command {
 		&cobra.Group{ID: groupSelf, Title: "superctl itself:"},
 	)
 	flags := root.PersistentFlags()
-	flags.StringVarP(&a.socket, "socket", "s", "", "superd's control socket (else $SUPERD_SOCKET, the system's, the user's)")
+	flags.StringVarP(&a.socket, "socket", "s", "", "superd's control `SOCKET` (else $SUPERD_SOCKET, the system's, the user's)")
 	flags.BoolVar(&a.json, "json", false, "print superd's answer as JSON")
 	flags.Var((*durationFlag)(&a.timeout), "timeout", "wait no longer than this, e.g. 90s or 5m (exit code 6)")
 	root.AddCommand(
