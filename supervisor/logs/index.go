@@ -17,7 +17,10 @@ import (
 //
 //	header  0 magic "superdIX"      8 version u32 (1)   12 record size u32 (64)
 //	       16 inode of the log u64  24 inode of FILE.gz u64, once it is compressed
-//	       32 wall time of the making, ns since 1970 i64; the rest is zero
+//	       32 wall time of the making, ns since 1970 i64
+//	       40 the same of the log that this one took over from; 0: not known, or
+//	          none. A reader that follows sees from it whether it missed a file.
+//	          The rest is zero
 //	record  0 offset in the log u64, ascending
 //	        8 wall time of the first byte, ns since 1970 i64; 0: not known
 //	       16 CLOCK_BOOTTIME of the first byte, ns i64
@@ -45,6 +48,7 @@ type Header struct {
 	Inode  uint64 // of the log
 	Packed uint64 // of the compressed log; 0: there is none
 	Made   time.Time
+	Before time.Time // Made of the log that this one took over from; zero: not known
 }
 
 // Record is one segment of a log.
@@ -67,6 +71,9 @@ func (h *Header) encode() []byte {
 	binary.LittleEndian.PutUint64(b[16:], h.Inode)
 	binary.LittleEndian.PutUint64(b[24:], h.Packed)
 	binary.LittleEndian.PutUint64(b[32:], uint64(h.Made.UnixNano()))
+	if !h.Before.IsZero() {
+		binary.LittleEndian.PutUint64(b[40:], uint64(h.Before.UnixNano()))
+	}
 	return b
 }
 
@@ -77,11 +84,15 @@ func DecodeHeader(b []byte) (Header, error) {
 		binary.LittleEndian.Uint32(b[12:]) != recordSize {
 		return Header{}, errNotIndex
 	}
-	return Header{
+	h := Header{
 		Inode:  binary.LittleEndian.Uint64(b[16:]),
 		Packed: binary.LittleEndian.Uint64(b[24:]),
 		Made:   time.Unix(0, int64(binary.LittleEndian.Uint64(b[32:]))),
-	}, nil
+	}
+	if ns := int64(binary.LittleEndian.Uint64(b[40:])); ns != 0 {
+		h.Before = time.Unix(0, ns)
+	}
+	return h, nil
 }
 
 func (r *Record) encode(b []byte) {
@@ -126,11 +137,14 @@ type index struct {
 	last  Record
 	since time.Time // of last, on the monotonic clock
 	live  bool      // last may still grow
+	made  time.Time // the header's, of the log opened last; zero: not known
 }
 
 // open opens or makes the index of f. A failure leaves the log without.
 func (x *index) open(f *logFile) {
 	x.live = false
+	before := x.made
+	x.made = time.Time{}
 	const flags = unix.O_RDWR | unix.O_CREAT | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
 	fd, err := unix.Openat(f.folder.fd, f.name+".idx", flags, 0o640)
 	if err != nil {
@@ -147,19 +161,24 @@ func (x *index) open(f *logFile) {
 	var b [recordSize]byte
 	n, _ := unix.Pread(fd, b[:], 0)
 	if h, err := DecodeHeader(b[:max(n, 0)]); err == nil && h.Inode == f.ino {
+		x.made = h.Made
 		x.resume(f.size)
 		return
 	}
-	x.begin(f)
+	x.begin(f, before)
 }
 
 // begin starts an empty index; what the log holds already is of unknown origin.
-func (x *index) begin(f *logFile) {
+func (x *index) begin(f *logFile, before time.Time) {
 	h := Header{Inode: f.ino, Made: time.Now()}
+	if f.size == 0 { // a fresh log, not one that has lost its index
+		h.Before = before
+	}
 	if unix.Ftruncate(x.fd, 0) != nil || x.write(h.encode(), 0) != nil {
 		x.close()
 		return
 	}
+	x.made = h.Made
 	x.pos = recordSize
 	x.last = Record{}
 	if f.size > 0 {

@@ -95,8 +95,8 @@ func TestRecordRoundTrip(t *testing.T) {
 	if got, err := DecodeRecord(b[:]); err != nil || got != r {
 		t.Errorf("%+v, %v; want %+v", got, err, r)
 	}
-	h := Header{Inode: 1, Packed: 2, Made: time.Unix(3, 4)}
-	if got, err := DecodeHeader(h.encode()); err != nil || !got.Made.Equal(h.Made) || got.Inode != 1 || got.Packed != 2 {
+	h := Header{Inode: 1, Packed: 2, Made: time.Unix(3, 4), Before: time.Unix(5, 6)}
+	if got, err := DecodeHeader(h.encode()); err != nil || got != h {
 		t.Errorf("%+v, %v", got, err)
 	}
 }

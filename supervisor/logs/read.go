@@ -3,8 +3,15 @@ package logs
 import (
 	"context"
 	"errors"
+	"fmt"
+	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/superd/superd/config"
 )
 
 // MaxLine is the most that Line.Text can hold, in bytes. A longer line comes in
@@ -51,13 +58,188 @@ type Line struct {
 // emit may block as long as it likes; nobody but this call waits for it. Its error
 // ends the call and is returned. Errors: ErrNoLog, ErrNoRun, the context's.
 func (m *Manager) Read(ctx context.Context, q Query, emit func([]Line) error) error {
-	lines, err := readAll(m.opt.LogDir, q)
+	if !q.Until.IsZero() && !q.Until.After(time.Now()) {
+		q.Follow = false
+	}
+	r := newReader(ctx, m, q, emit)
+	defer r.close()
+	return r.run()
+}
+
+// reader is one call of Read. It holds no lock and shares nothing with the
+// goroutines that write. However many logs it reads, it holds at most openParts of
+// them open, and its memory does not grow with theirs.
+type reader struct {
+	ctx  context.Context
+	m    *Manager
+	q    Query
+	emit func([]Line) error
+
+	dir     int // the folder; -1: it is not there yet
+	chains  []*chain
+	byOrder map[int]*chain
+	open    []*part
+	tick    uint64 // counts uses of parts
+
+	streams     []*stream
+	streamTotal int // bytes of their buffers
+
+	buf   []byte
+	used  int // bytes of buf that the batch refers to
+	batch []Line
+	block int64 // so much of one log is read at once
+	given int64 // lines so far
+
+	watch watch // of the folder, while following
+
+	logBytes, indexBytes int64 // read so far
+}
+
+const (
+	blockTotal = 4 << 20 // of all logs together
+	batchLines = 512
+)
+
+func newReader(ctx context.Context, m *Manager, q Query, emit func([]Line) error) *reader {
+	return &reader{
+		ctx: ctx, m: m, q: q, emit: emit, dir: -1,
+		byOrder: map[int]*chain{}, buf: make([]byte, blockSize), block: blockSize,
+	}
+}
+
+func (r *reader) close() {
+	r.makeRoom(0)
+	if r.dir >= 0 {
+		unix.Close(r.dir)
+	}
+}
+
+func (r *reader) path(name string) string {
+	return filepath.Join(r.m.opt.LogDir, r.q.Folder, name)
+}
+
+func (r *reader) run() error {
+	if err := r.enter(); err != nil {
+		return err
+	}
+	if err := r.history(); err != nil {
+		return err
+	}
+	if r.q.Run != "" && r.given == 0 {
+		known, err := r.knowsRun()
+		if err != nil {
+			return err
+		}
+		if !known {
+			return ErrNoRun
+		}
+	}
+	if r.q.Follow {
+		return r.follow()
+	}
+	return nil
+}
+
+// enter opens the folder and lists it. What is followed need not be there yet if
+// somebody is about to write it.
+func (r *reader) enter() error {
+	fd, err := openReadFolder(r.m.opt.LogDir, r.q.Folder)
 	if err != nil {
 		return err
 	}
-	if err := emit(lines); err != nil || !q.Follow {
-		return err
+	r.dir = fd
+	if fd >= 0 {
+		if _, err := r.list(); err != nil {
+			return fmt.Errorf("cannot list %s: %w", r.path(""), err)
+		}
 	}
-	<-ctx.Done()
-	return ctx.Err()
+	if len(r.chains) == 0 && !(r.q.Follow && r.m.writes(r.q.Folder, "")) {
+		return fmt.Errorf("cannot read %s: %w", r.path(""), ErrNoLog)
+	}
+	return nil
+}
+
+// openReadFolder opens the folder of a pool as it is. -1: it is not there, or is
+// nothing that superd would write to.
+func openReadFolder(base, pool string) (int, error) {
+	fd, err := unix.Open(base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	for part := range strings.SplitSeq(pool, "/") {
+		if err != nil {
+			break
+		}
+		up := fd
+		fd, err = -1, unix.ENOENT
+		if part != "" && part != "." && part != ".." {
+			fd, err = unix.Openat(up, part, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		}
+		unix.Close(up)
+	}
+	switch err {
+	case nil:
+		return fd, nil
+	case unix.ENOENT, unix.ELOOP, unix.ENOTDIR:
+		return -1, nil
+	}
+	return -1, fmt.Errorf("cannot open log folder %s: %w", filepath.Join(base, pool), err)
+}
+
+// writes tells whether a run that lives, or that one, writes to the folder.
+func (m *Manager) writes(folder, run string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if run != "" {
+		r := m.runs[run]
+		return r != nil && r.spec.Pool == folder
+	}
+	for _, r := range m.runs {
+		if r.spec.Pool == folder && r.spec.Target == config.LogFile {
+			return true
+		}
+	}
+	return false
+}
+
+// knowsRun tells whether the run is in any index, or may still write.
+func (r *reader) knowsRun() (bool, error) {
+	if r.m.writes(r.q.Folder, r.q.Run) {
+		return true, nil
+	}
+	for _, c := range r.chains {
+		for i := 0; ; i++ {
+			if i == len(c.parts) {
+				if p, err := c.older(); p == nil {
+					if err != nil {
+						return false, err
+					}
+					break
+				}
+			}
+			p := c.parts[i]
+			for n := range p.records {
+				if rec, ok := p.raw(n); ok && rec.Run == r.q.Run {
+					return true, nil
+				}
+			}
+			if err := r.ctx.Err(); err != nil {
+				return false, err
+			}
+		}
+	}
+	return false, nil
+}
+
+// history gives what is there.
+func (r *reader) history() error {
+	if r.q.Lines >= 0 {
+		if err := r.tail(r.q.Lines); err != nil {
+			return err
+		}
+	} else {
+		for _, c := range r.chains {
+			if err := c.begin(); err != nil {
+				return err
+			}
+		}
+	}
+	return r.merge(r.chains)
 }

@@ -19,7 +19,8 @@ var dumbName = regexp.MustCompile(`^(0|[1-9][0-9]*)(\.err)?\.log(\.([1-9][0-9]*)
 // dumbLine is a line with the place where it is merged.
 type dumbLine struct {
 	Line
-	key   int64
+	key   int64 // time by which it is merged, ns; 0: not known
+	young int64 // time by which it is young enough or not
 	order int
 }
 
@@ -65,16 +66,16 @@ func readAll(logDir string, q Query) ([]Line, error) {
 			if n > 0 {
 				path = rotatedName(path, n)
 			}
-			lines, err := dumbFile(path, n > 0, stream, &key)
+			lines, runs, err := dumbFile(path, n > 0, stream, &key)
 			if err != nil {
 				return nil, err
 			}
+			foundRun = foundRun || slices.Contains(runs, q.Run)
 			for _, l := range lines {
 				l.Index, l.order = index, order
-				foundRun = foundRun || q.Run != "" && l.Run == q.Run
-				at := time.Unix(0, l.key)
 				if q.Run != "" && l.Run != q.Run || q.Grep != nil && !q.Grep.Match(l.Text) ||
-					!q.Since.IsZero() && l.key != 0 && at.Before(q.Since) || !q.Until.IsZero() && at.After(q.Until) {
+					!q.Since.IsZero() && l.young < q.Since.UnixNano() ||
+					!q.Until.IsZero() && l.key > q.Until.UnixNano() {
 					continue
 				}
 				all = append(all, l)
@@ -98,23 +99,23 @@ func readAll(logDir string, q Query) ([]Line, error) {
 }
 
 // dumbFile reads one file whole; key is the last known time, in ns.
-func dumbFile(path string, rotated bool, stream byte, key *int64) ([]dumbLine, error) {
+func dumbFile(path string, rotated bool, stream byte, key *int64) ([]dumbLine, []string, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		var f *os.File
 		if f, err = os.Open(path + ".gz"); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		defer f.Close()
 		z, err := gzip.NewReader(f)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if text, err = io.ReadAll(z); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	} else if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	h, records, err := ReadIndex(path + ".idx")
 	made := int64(0)
@@ -122,6 +123,18 @@ func dumbFile(path string, rotated bool, stream byte, key *int64) ([]dumbLine, e
 		records = nil
 	} else {
 		made = h.Made.UnixNano()
+	}
+	first := modified(path).UnixNano() // of a file without any time
+	last := *key
+	for _, r := range slices.Backward(records) {
+		if !r.Wall.IsZero() {
+			first, last = r.Wall.UnixNano(), max(last, r.Wall.UnixNano())
+		}
+	}
+	timeless := last == *key
+	var runs []string
+	for _, r := range records {
+		runs = append(runs, r.Run)
 	}
 	var lines []dumbLine
 	for at := 0; at < len(text); {
@@ -153,9 +166,25 @@ func dumbFile(path string, rotated bool, stream byte, key *int64) ([]dumbLine, e
 				}
 			}
 		}
-		l.key = *key
+		l.key, l.young = *key, *key
+		if l.key == 0 || timeless {
+			l.young = first
+		}
 		lines = append(lines, l)
 		at = end
 	}
-	return lines, nil
+	*key = last
+	return lines, runs, nil
+}
+
+// modified is when the log was written last.
+func modified(path string) time.Time {
+	fi, err := os.Stat(path)
+	if err != nil {
+		fi, err = os.Stat(path + ".gz")
+	}
+	if err != nil {
+		return time.Time{}
+	}
+	return fi.ModTime()
 }
