@@ -194,7 +194,7 @@ func (h *history) takenDown(p *Pool) {
 		slot := p.worker(w)
 		switch old, down := h.down[slot]; {
 		case !down:
-		case begun && (w.Step == nil || w.Step.Done): // it was healthy in the step in which superd died
+		case begun && (w.Step == nil || w.Step.Done || w.Step.Relapses > 0): // it was healthy in the step in which superd died
 			delete(h.down, slot)
 		case !p.takesPart(w), w.State == Completed, w.State == Running && w.Run.Healthy && w.Run.ID != old:
 			delete(h.down, slot)
