@@ -7,15 +7,16 @@ GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  := -X main.version=$(VERSION)
 PREFIX   ?= /usr/local
+BIN      ?= bin
 
 # Where an ordering of goroutines can be wrong: checked by every make test.
 CORE     := ./signals ./config ./rpc/... ./supervisor/store ./supervisor/keeper ./supervisor/logs
 
-.PHONY: build demo test fmt race fuzz soak bench lint install clean
+.PHONY: build demo test fmt race fuzz soak bench lint man install clean
 .DEFAULT_GOAL := build
 
 build:
-	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/superd ./cmd/superctl
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/superd ./cmd/superctl
 
 demo: build
 	@contrib/examples/demo.sh
@@ -49,8 +50,17 @@ lint: fmt
 	$(GO) vet ./...
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 
-install: build
-	install -D -t $(DESTDIR)$(PREFIX)/bin bin/superd bin/superctl
+man:
+	$(GO) run -buildvcs=false ./contrib/man -version '$(VERSION)' -o $(BIN)/man
+
+install: build man
+	install -D -t $(DESTDIR)$(PREFIX)/bin $(BIN)/superd $(BIN)/superctl
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(BIN)/man/superctl.1
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man5 $(BIN)/man/superd.toml.5
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 $(BIN)/man/superd.8
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/bash-completion/completions contrib/completions/superctl
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/zsh/site-functions contrib/completions/_superctl
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d contrib/completions/superctl.fish
 
 clean:
 	rm -rf bin

@@ -52,6 +52,7 @@ var rooms = []room{
 		"what superctl can do, everybody can do through the socket"},
 	{"cmd/superd", anyRoom, []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"}, "it wires everything"},
 	{"contrib/bench", nil, nil, "it measures the programs from outside"},
+	{"contrib/man", nil, nil, "it reads documents and writes pages"},
 }
 
 // pkg is what go list says of a package.
