@@ -32,7 +32,8 @@ type fake struct {
 	post func(path, body string) (int, any)
 	gets map[string]any // further answers, by path
 	http *http.Server
-	seen map[string]int // requests answered, by path
+	seen map[string]int   // requests answered, by path
+	logs http.HandlerFunc // answers below /v1/logs, or nil
 }
 
 // count is how often a path was asked for.
@@ -132,6 +133,10 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	f.seen[r.URL.Path]++
 	f.mu.Unlock()
+	if f.logs != nil && strings.HasPrefix(r.URL.Path, "/v1/logs/") {
+		f.logs(w, r)
+		return
+	}
 	if r.URL.Path == "/v1/events" {
 		f.stream(w, r)
 		return
