@@ -11,10 +11,9 @@ import (
 	"time"
 )
 
-// TestFromGod runs the configuration of docs/from-god.md by god and, carried over,
+// fromGod runs the configuration of docs/from-god.md by god and, carried over,
 // by superd.
-func TestFromGod(t *testing.T) {
-	t.Parallel()
+func fromGod(t *testing.T) {
 	const place = "/srv/mailer"
 	c := carriedOver(t, "from-god.md", "ruby")
 	d := deal{
@@ -23,15 +22,13 @@ func TestFromGod(t *testing.T) {
 		signal: "QUIT", longer: 11, done: -1, attempts: 5,
 	}
 
-	t.Run("superd", func(t *testing.T) {
-		t.Parallel()
+	superd := func(t *testing.T) {
 		d := d
 		d.hopeless, d.since = "delayed", true
 		w := newWorkshop(t, "worker.sh", "bin/worker")
 		d.keeps(t, startSuperd(t, c, "mailers", place, w), w)
-	})
-	t.Run("god", func(t *testing.T) {
-		t.Parallel()
+	}
+	original := func(t *testing.T) {
 		if _, err := exec.LookPath("god"); err != nil {
 			t.Skipf("%v: sudo apt-get install -y ruby-god", err)
 		}
@@ -39,9 +36,8 @@ func TestFromGod(t *testing.T) {
 		d.hopeless, d.orphans = "unmonitored", true
 		w := newWorkshop(t, "worker.sh", "bin/worker")
 		d.keeps(t, startGod(t, strings.ReplaceAll(asUser(c.original), place, w.dir), w), w)
-	})
-	t.Run("unmonitor and signal instead of stop", func(t *testing.T) {
-		t.Parallel()
+	}
+	move := func(t *testing.T) {
 		if _, err := exec.LookPath("god"); err != nil {
 			t.Skipf("%v: sudo apt-get install -y ruby-god", err)
 		}
@@ -55,7 +51,8 @@ func TestFromGod(t *testing.T) {
 		if !w.has(fmt.Sprint("left ", worker)) || len(w.starts()) != d.slots {
 			t.Errorf("the job was not finished, or somebody was started again")
 		}
-	})
+	}
+	together(t, named{"superd", superd}, named{"god", original}, named{"move", move})
 }
 
 // god is one with a folder of its own.

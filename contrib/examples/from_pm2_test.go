@@ -10,9 +10,8 @@ import (
 	"testing"
 )
 
-// TestFromPM2 loads the ecosystem of docs/from-pm2.md and runs what became of it.
-func TestFromPM2(t *testing.T) {
-	t.Parallel()
+// fromPM2 loads the ecosystem of docs/from-pm2.md and runs what became of it.
+func fromPM2(t *testing.T) {
 	if _, err := exec.LookPath("node"); err != nil {
 		t.Skipf("%v: sudo apt-get install -y nodejs", err)
 	}

@@ -15,10 +15,9 @@ import (
 	"time"
 )
 
-// TestFromSupervisord runs the configuration of docs/from-supervisord.md by
+// fromSupervisord runs the configuration of docs/from-supervisord.md by
 // supervisord and, carried over, by superd: both keep the same deal.
-func TestFromSupervisord(t *testing.T) {
-	t.Parallel()
+func fromSupervisord(t *testing.T) {
 	const place = "/srv/thumbs"
 	c := carriedOver(t, "from-supervisord.md", "ini")
 	d := deal{
@@ -28,21 +27,18 @@ func TestFromSupervisord(t *testing.T) {
 		hopeless: "failed", attempts: 5, since: true,
 	}
 
-	t.Run("superd", func(t *testing.T) {
-		t.Parallel()
+	superd := func(t *testing.T) {
 		w := newWorkshop(t, "worker.sh", "bin/worker")
 		d.keeps(t, startSuperd(t, c, "thumbs", place, w), w)
-	})
-	t.Run("supervisord", func(t *testing.T) {
-		t.Parallel()
+	}
+	original := func(t *testing.T) {
 		if _, err := exec.LookPath("supervisord"); err != nil {
 			t.Skipf("%v: sudo apt-get install -y supervisor", err)
 		}
 		w := newWorkshop(t, "worker.sh", "bin/worker")
 		d.keeps(t, startSupervisord(t, strings.ReplaceAll(asUser(c.original), place, w.dir), w.dir), w)
-	})
-	t.Run("signal instead of stop", func(t *testing.T) {
-		t.Parallel()
+	}
+	move := func(t *testing.T) {
 		if _, err := exec.LookPath("supervisord"); err != nil {
 			t.Skipf("%v: sudo apt-get install -y supervisor", err)
 		}
@@ -57,7 +53,8 @@ func TestFromSupervisord(t *testing.T) {
 		if !w.has(fmt.Sprint("left ", worker)) || len(w.starts()) != d.slots {
 			t.Errorf("the job was not finished, or somebody was started again")
 		}
-	})
+	}
+	together(t, named{"superd", superd}, named{"supervisord", original}, named{"move", move})
 }
 
 // supervisord is one with a folder of its own.

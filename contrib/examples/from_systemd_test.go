@@ -8,15 +8,13 @@ import (
 	"testing"
 )
 
-// TestFromSystemd holds that systemd has nothing to say of the unit in
+// fromSystemd holds that systemd has nothing to say of the unit in
 // docs/from-systemd.md, and runs what became of it.
-func TestFromSystemd(t *testing.T) {
-	t.Parallel()
+func fromSystemd(t *testing.T) {
 	const place = "/srv/invoices"
 	c := carriedOver(t, "from-systemd.md", "ini")
 
-	t.Run("unit", func(t *testing.T) {
-		t.Parallel()
+	unit := func(t *testing.T) {
 		if _, err := exec.LookPath("systemd-analyze"); err != nil {
 			t.Skipf("%v: sudo apt-get install -y systemd", err)
 		}
@@ -27,9 +25,8 @@ func TestFromSystemd(t *testing.T) {
 		if err != nil || strings.Contains(string(out), "invoices@") { // it also finds fault with other units
 			t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 		}
-	})
-	t.Run("superd", func(t *testing.T) {
-		t.Parallel()
+	}
+	superd := func(t *testing.T) {
 		w := newWorkshop(t, "worker.sh", "bin/worker")
 		write(t, filepath.Join(w.dir, "worker.env"), "# of all workers\nQUEUE=\"invoices\"\n")
 		own(t, filepath.Join(w.dir, "worker.env"))
@@ -52,5 +49,6 @@ func TestFromSystemd(t *testing.T) {
 			signal: "INT", longer: 12, done: 3,
 			hopeless: "failed", attempts: 6, since: true,
 		}.keeps(t, s, w)
-	})
+	}
+	together(t, named{"unit", unit}, named{"superd", superd})
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -17,6 +18,34 @@ import (
 
 // The documents for people who come from another tool carry one configuration
 // over. These tests take both from the document, and hold that they do the same.
+
+func TestFrom(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: it waits most of a minute for graceful times to be over")
+	}
+	t.Parallel()
+	together(t,
+		named{"supervisord", fromSupervisord},
+		named{"god", fromGod},
+		named{"pm2", fromPM2},
+		named{"systemd", fromSystemd},
+	)
+}
+
+type named struct {
+	name string
+	test func(*testing.T)
+}
+
+// together runs tests at one time that do little but wait. Being parallel each for
+// itself they would keep those from running that have something to do.
+func together(t *testing.T, tests ...named) {
+	var all sync.WaitGroup
+	for _, n := range tests {
+		all.Go(func() { t.Run(n.name, n.test) })
+	}
+	all.Wait()
+}
 
 // carried is a document's configuration, before and after.
 type carried struct {

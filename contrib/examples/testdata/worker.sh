@@ -31,6 +31,6 @@ while [ -z "$leaving" ]; do
 		say end "$job" $$
 		[ -z "$leaving" ] || break
 	done
-	sleep 0.2
+	sleep 0.5
 done
 say left $$
