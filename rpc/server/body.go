@@ -21,13 +21,30 @@ const (
 	maxDepth = 8
 )
 
-// readBody takes the whole body in, within a size and a time, before anything
-// is done: a slow peer holds up nothing but its own connection.
+// awaitBody bounds the time in which the body must have arrived.
+func (c *call) awaitBody(patience time.Duration) {
+	if c.r.Body != nil && c.r.Body != http.NoBody {
+		_ = c.rc.SetReadDeadline(time.Now().Add(patience))
+	}
+}
+
+// dropBody takes in the body of a request that is refused whatever it says. Left
+// to net/http, that would wait for it before it sends the answer, for ever.
+func (c *call) dropBody() {
+	if c.r.Body == nil || c.r.Body == http.NoBody {
+		return
+	}
+	if n, err := io.Copy(io.Discard, io.LimitReader(c.r.Body, maxBody+1)); err != nil || n > maxBody {
+		c.w.Header().Set("Connection", "close")
+	}
+}
+
+// readBody takes the whole body in, within a size and the time of awaitBody,
+// before anything is done: a slow peer holds up nothing but its own connection.
 func (c *call) readBody(patience time.Duration) error {
 	if c.r.Body == nil || c.r.Body == http.NoBody {
 		return nil
 	}
-	_ = c.rc.SetReadDeadline(time.Now().Add(patience))
 	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
 	var large *http.MaxBytesError
 	switch {

@@ -46,6 +46,8 @@ var attacks = []attack{
 	{"a huge body", answered(stopMailers+"Content-Length: 10000000\r\n\r\n"+strings.Repeat("x", 1<<20), 413, rpc.KindTooLarge)},
 	{"a huge body in chunks", answered(stopMailers+"Transfer-Encoding: chunked\r\n\r\n"+strings.Repeat("1000\r\n"+strings.Repeat("x", 4096)+"\r\n", 100), 413, rpc.KindTooLarge)},
 	{"half a body", answered(stopMailers+"Content-Length: 10\r\n\r\n{", 400, rpc.KindInvalid)},
+	{"half a body for nothing", answered("POST /v1/nosuch HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{", 404, rpc.KindNotSupported)},
+	{"half a body that is refused", answered("POST /v1/apply HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{", 0, "")},
 	{"a body that trickles", trickles(stopMailers+"Content-Length: 60000\r\n\r\n", " ")},
 	{"binary garbage", answered("\x00\xff\x16\x03\x01\x02\x00\r\n\r\n\x80", 400, rpc.KindInvalid)},
 	{"no host", answered("GET /v1/status HTTP/1.1\r\n\r\n", 400, rpc.KindInvalid)},
@@ -115,6 +117,9 @@ func answered(text string, status int, kind rpc.Kind) func(net.Conn) error {
 		var e rpc.ErrorReply
 		if err := json.Unmarshal(body, &e); err != nil || e.Error == nil {
 			return fmt.Errorf("it was told %q", last)
+		}
+		if status == 0 { // what it is told depends on who asks
+			return nil
 		}
 		if resp.StatusCode != status || e.Error.Kind != kind || !strings.HasPrefix(e.Error.Message, "cannot ") {
 			return fmt.Errorf("it was told %d %+v", resp.StatusCode, e.Error)

@@ -172,6 +172,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 // answer checks who asks and what, in an order that tells nobody more than they may know.
 func (s *Server) answer(c *call) error {
 	var allow []string
+	c.awaitBody(s.opts.Patience)
 	c.snap, _ = s.api.Snapshot()
 	c.access = s.accessOf(peerFrom(c.r.Context()), c.snap)
 	c.route, c.values, allow = find(c.r.Method, c.r.URL)

@@ -42,6 +42,7 @@ func (s *Server) write(c *call, status int, body []byte) {
 
 // fail answers with an error.
 func (s *Server) fail(c *call, err error) {
+	c.dropBody() // unless it was read
 	e := s.wireError(c, err)
 	if e.Kind == rpc.KindInternal {
 		s.opts.Log("control socket: " + e.Message)
