@@ -24,6 +24,7 @@ import (
 // which is as long as the runs are many that nobody acknowledges.
 type Client struct {
 	conn    *net.UnixConn
+	dir     string
 	pid     int
 	version int
 	log     func(string)
@@ -45,6 +46,7 @@ type Client struct {
 	calls map[uint64]*call
 	err   error
 }
+	hang  hang
 
 // call is a request whose answer is waited for.
 type call struct {
@@ -59,8 +61,12 @@ type result struct {
 }
 
 // patience is how long an answer is waited for where the caller sets no limit:
-// far longer than a keeper that lives ever takes.
-const patience = 10 * time.Second
+// far longer than a keeper that lives ever takes, and than it takes to find out
+// that one hangs.
+const patience = 20 * time.Second
+
+// greetPatience is how long a keeper that was called may take to answer.
+const greetPatience = 10 * time.Second
 
 func newClient(conn *net.UnixConn, log func(string)) *Client {
 	return &Client{

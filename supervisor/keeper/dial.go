@@ -25,8 +25,8 @@ type Options struct {
 
 // Dial connects to the keeper of dir, the runtime folder, or starts one; started
 // tells which. The caller holds superd's lock: nobody else starts one meanwhile.
-// A keeper that is there and does not answer is an error, and is left alone: it
-// may have runs.
+// One that lives and whose socket is gone is asked to make it again. One that does
+// not answer is killed, and another started: its runs live on as orphans.
 func Dial(dir string, opts Options) (c *Client, started bool, err error) {
 	if opts.Log == nil {
 		opts.Log = func(string) {}
@@ -35,7 +35,7 @@ func Dial(dir string, opts Options) (c *Client, started bool, err error) {
 		opts.Exe = "/proc/self/exe"
 	}
 	if opts.Timeout == 0 {
-		opts.Timeout = patience
+		opts.Timeout = greetPatience
 	}
 	until := time.Now().Add(opts.Timeout)
 	c, err = reach(dir, opts)
@@ -46,7 +46,12 @@ func Dial(dir string, opts Options) (c *Client, started bool, err error) {
 		time.Sleep(time.Millisecond)
 		c, err = reach(dir, opts)
 	}
-	if errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, os.ErrNotExist) {
+	if nobody(err) {
+		c, err = regain(dir, opts)
+	} else if errors.Is(err, errSilent) {
+		err = endSilent(dir, opts, err)
+	}
+	if nobody(err) {
 		started = true
 		c, err = startAndReach(dir, opts)
 	}
@@ -68,9 +73,59 @@ func Dial(dir string, opts Options) (c *Client, started bool, err error) {
 // errHungUp: somebody took the call, and ended it without a word.
 var errHungUp = errors.New("it hung up")
 
+// nobody tells that there is no keeper to be called.
+func nobody(err error) bool {
+	return errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, os.ErrNotExist)
+}
+
+// regain calls a keeper that lives and cannot be called by name. The error is
+// ErrNotExist when there is none, any more.
+func regain(dir string, opts Options) (*Client, error) {
+	p, ok := living(dir)
+	if !ok {
+		return nil, os.ErrNotExist
+	}
+	defer p.close()
+	err := p.bindAgain(dir)
+	if err == nil {
+		opts.Log(fmt.Sprintf("the socket of the keeper, pid %d, was gone (it has made it again)", p.pid))
+		var c *Client
+		if c, err = reach(dir, opts); err == nil {
+			return c, nil
+		}
+	}
+	if proc.Ended(p.pidfd) {
+		return nil, os.ErrNotExist
+	}
+	return nil, replace(p, opts, err)
+}
+
+// endSilent ends the keeper that was called and does not answer.
+func endSilent(dir string, opts Options, why error) error {
+	p, ok := living(dir)
+	if !ok {
+		return why
+	}
+	defer p.close()
+	return replace(p, opts, why)
+}
+
+// replace ends a keeper that is of no use any more, so that another one can be
+// started: the error is ErrNotExist then.
+func replace(p process, opts Options, why error) error {
+	opts.Log(fmt.Sprintf("the keeper, pid %d, cannot be reached: %v (it is killed, and another one started)", p.pid, why))
+	if err := p.kill(); err != nil {
+		return fmt.Errorf("%w; and it cannot be ended: %w", why, err)
+	}
+	return os.ErrNotExist
+}
+
 // reach calls the keeper that is there.
 func reach(dir string, opts Options) (*Client, error) {
 	conn, err := connect(dir)
+// errSilent: the call was taken by a backlog, and nobody answers.
+var errSilent = errors.New("it did not answer")
+
 	if err != nil {
 		return nil, err
 	}
@@ -78,6 +133,7 @@ func reach(dir string, opts Options) (*Client, error) {
 	if err := c.greet(opts.Timeout); err != nil {
 		conn.Close()
 		return nil, err
+	c.dir = dir
 	}
 	return c, nil
 }
@@ -109,13 +165,13 @@ func (c *Client) greet(timeout time.Duration) error {
 	defer c.conn.SetDeadline(time.Time{})
 	c.begin(reqHello, 1)
 	hello{lowest: lowestVersion, highest: Version}.pack(&c.out)
-	if err := c.send(context.Background(), nil); err != nil {
+	if err := c.put(context.Background(), nil); err != nil {
 		return fmt.Errorf("%w: %w", errHungUp, err)
 	}
 	buf := make([]byte, maxPacket)
 	n, _, _, _, err := c.conn.ReadMsgUnix(buf, nil)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return fmt.Errorf("it did not answer within %s", timeout)
+		return fmt.Errorf("%w within %s", errSilent, timeout)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", errHungUp, err)
@@ -189,6 +245,11 @@ func listen(dir string) (int, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return -1, err
 	}
+	return bind(path)
+}
+
+// bind makes a listening socket at path, whatever is there.
+func bind(path string) (int, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)

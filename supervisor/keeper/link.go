@@ -71,12 +71,31 @@ func (c *Client) begin(k kind, id uint64) {
 	head(&c.out, k, id)
 }
 
-// send writes the packet in c.out. It waits while the socket is full, but not
-// for longer than ctx.
+// send writes the packet in c.out, and behind it what has a keeper that hangs
+// noticed. It waits while the socket is full, but not for longer than ctx.
 func (c *Client) send(ctx context.Context, fds []int) error {
 	if err := c.Err(); err != nil {
 		return err
 	}
+	asked := c.watchHang()
+	err := c.put(ctx, fds)
+	if asked == 0 {
+		return err
+	}
+	behind := err
+	if err == nil {
+		c.begin(reqRelease, asked)
+		c.out.String(hangName)
+		behind = c.put(ctx, nil)
+	}
+	if behind != nil {
+		c.heard(asked) // it was not asked for
+	}
+	return err
+}
+
+// put writes the packet in c.out.
+func (c *Client) put(ctx context.Context, fds []int) error {
 	var oob []byte
 	if len(fds) > 0 {
 		oob = unix.UnixRights(fds...)
@@ -163,9 +182,11 @@ func (c *Client) read() {
 			c.lost(err)
 			break
 		}
+		c.hang.packets.Add(1)
 		c.take(string(buf[:n]), rights(oob[:oobn]))
 	}
 	c.conn.Close()
+	c.stopWatching()
 	close(c.queued)
 	c.reap()
 	close(c.over)
@@ -273,6 +294,9 @@ func (c *Client) finish(id uint64, res result) {
 	call := c.calls[id]
 	delete(c.calls, id)
 	c.mu.Unlock()
+	if c.heard(id) {
+		return
+	}
 	switch {
 	case call != nil:
 		call.answer <- res

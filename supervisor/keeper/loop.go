@@ -49,7 +49,7 @@ type keeper struct {
 }
 
 // asked are the flags by which signals reach the loop.
-type asked struct{ child, end atomic.Bool }
+type asked struct{ child, end, bind atomic.Bool }
 
 // source is something in the epoll.
 type source interface {
@@ -214,6 +214,9 @@ func (w *waker) ready(k *keeper, _ uint32) {
 	unix.Read(k.wakeup, b[:])
 	if k.asked.end.Swap(false) && k.client == nil && k.liveRuns() == 0 {
 		k.end = true
+	}
+	if k.asked.bind.Swap(false) {
+		k.bindAgain()
 	}
 }
 

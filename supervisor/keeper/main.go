@@ -90,8 +90,8 @@ func keep(dir string, fd int) error {
 	if err := k.watch(fd, unix.EPOLLIN|unix.EPOLLET, k.listener); err != nil {
 		return err
 	}
-	path := filepath.Join(dir, socketName)
-	mine := inode(path)
+	k.path = filepath.Join(dir, socketName)
+	k.mine = inode(k.path)
 	k.catchSignals()
 	warmUp()
 	k.oom = lowerOOM()
@@ -108,8 +108,8 @@ func keep(dir string, fd int) error {
 		done <- err
 	}()
 	err = <-done
-	if mine != 0 && inode(path) == mine {
-		os.Remove(path)
+	if k.mine != 0 && inode(k.path) == k.mine {
+		os.Remove(k.path)
 	}
 	return err
 }
@@ -161,6 +161,8 @@ func (k *keeper) catchSignals() {
 				}
 			case syscall.SIGTERM:
 				k.asked.end.Store(true)
+			case bindSignal:
+				k.asked.bind.Store(true)
 			default:
 				continue
 			}
