@@ -33,7 +33,9 @@ type keeper struct {
 	waiting  []*conn // those that said nothing yet
 	dirty    []*run  // something about them was not told
 	listener *listener
-	again    bool // accept once more after this round
+	path     string // of the socket that superd calls
+	mine     uint64 // inode of the socket that was bound there; 0: not known
+	again    bool   // accept once more after this round
 
 	exited []*run // their pidfd says so; not yet reaped
 	looks  []*run // their session is to be looked through
@@ -212,13 +214,13 @@ type waker keeper
 func (w *waker) ready(k *keeper, _ uint32) {
 	var b [8]byte
 	unix.Read(k.wakeup, b[:])
-	if k.asked.end.Swap(false) && k.client == nil && k.liveRuns() == 0 {
-		k.end = true
-	}
 	if k.asked.bind.Swap(false) {
 		k.bindAgain()
 	}
 }
+	if k.asked.end.Swap(false) && k.client == nil && k.liveRuns() == 0 {
+		k.end = true
+	}
 
 // liveRuns counts the runs of which a process may be there.
 func (k *keeper) liveRuns() int {
