@@ -26,6 +26,8 @@ const hostileConfig = `viewers = ["71021", "71022"]
 [pool.good]
 command = "sleep 1000"
 update.min_healthy_time = "100ms"
+[pool.chatty]
+command = ["sh", "-c", "yes | head -c 5000000; exec sleep 1000"]
 [pool.bad]
 command = "false"
 count = 5
@@ -55,6 +57,10 @@ func TestHostileClients(t *testing.T) {
 	d.until("there are more events than a socket takes", func() bool {
 		var st struct{ Superd struct{ Seq int } }
 		return json.Unmarshal([]byte(d.must("status", "--json")), &st) == nil && st.Superd.Seq > 6000
+	})
+	d.until("there is more of a log than a socket takes", func() bool {
+		fi, err := os.Stat(d.dir + "/log/chatty/0.log")
+		return err == nil && fi.Size() > 4900000
 	})
 	d.must("stop", "bad")
 	files, looks := 0, 0
@@ -152,6 +158,8 @@ var misuse = []string{
 	"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
 	"GET /v1/events?since=0 HTTP/1.1\r\nHost: superd\r\n\r\n",
 	"GET /v1/events?since=0&follow HTTP/1.1\r\nHost: superd\r\n\r\n",
+	"GET /v1/logs/chatty?lines=1000000 HTTP/1.1\r\nHost: superd\r\n\r\n",
+	"GET /v1/logs/chatty?lines=1000000&follow HTTP/1.1\r\nHost: superd\r\nAccept: text/plain\r\n\r\n",
 	hoard,
 }
 
