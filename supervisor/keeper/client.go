@@ -45,8 +45,8 @@ type Client struct {
 	last  uint64
 	calls map[uint64]*call
 	err   error
-}
 	hang  hang
+}
 
 // call is a request whose answer is waited for.
 type call struct {

@@ -70,9 +70,6 @@ func Dial(dir string, opts Options) (c *Client, started bool, err error) {
 	return c, started, nil
 }
 
-// errHungUp: somebody took the call, and ended it without a word.
-var errHungUp = errors.New("it hung up")
-
 // nobody tells that there is no keeper to be called.
 func nobody(err error) bool {
 	return errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, os.ErrNotExist)
@@ -120,20 +117,23 @@ func replace(p process, opts Options, why error) error {
 	return os.ErrNotExist
 }
 
-// reach calls the keeper that is there.
-func reach(dir string, opts Options) (*Client, error) {
-	conn, err := connect(dir)
+// errHungUp: somebody took the call, and ended it without a word.
+var errHungUp = errors.New("it hung up")
+
 // errSilent: the call was taken by a backlog, and nobody answers.
 var errSilent = errors.New("it did not answer")
 
+// reach calls the keeper that is there.
+func reach(dir string, opts Options) (*Client, error) {
+	conn, err := connect(dir)
 	if err != nil {
 		return nil, err
 	}
 	c := newClient(conn, opts.Log)
+	c.dir = dir
 	if err := c.greet(opts.Timeout); err != nil {
 		conn.Close()
 		return nil, err
-	c.dir = dir
 	}
 	return c, nil
 }
@@ -242,14 +242,14 @@ func listen(dir string) (int, error) {
 		conn.Close()
 		return -1, errors.New("a keeper is there already")
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return -1, err
-	}
 	return bind(path)
 }
 
 // bind makes a listening socket at path, whatever is there.
 func bind(path string) (int, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return -1, err
+	}
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)

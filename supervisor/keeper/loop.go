@@ -217,10 +217,10 @@ func (w *waker) ready(k *keeper, _ uint32) {
 	if k.asked.bind.Swap(false) {
 		k.bindAgain()
 	}
-}
 	if k.asked.end.Swap(false) && k.client == nil && k.liveRuns() == 0 {
 		k.end = true
 	}
+}
 
 // liveRuns counts the runs of which a process may be there.
 func (k *keeper) liveRuns() int {
