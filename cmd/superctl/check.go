@@ -53,8 +53,8 @@ it reads the configuration.)
             it does not end after KILL; a deployment is being reverted. Without
             POOL also: superd is degraded, has no keeper, is being shut down, or
             its configuration on disk was refused or not yet applied.
-2 CRITICAL  a worker has failed; a pool has workers in trouble and not one that
-            is healthy; superd does not answer within --timeout (a superd that is
+2 CRITICAL  a worker has failed; a pool of several has workers in trouble and not
+            one that is healthy; superd does not answer within --timeout (a superd that is
             being restarted is waited for so long).
 3 UNKNOWN   there is no such pool, you may not see it, or wrong use.
 

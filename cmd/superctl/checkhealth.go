@@ -159,7 +159,8 @@ func (j *judge) pool(t *target) {
 	for _, f := range found {
 		hurt = hurt || f.trouble.counts
 	}
-	if hurt && c.Healthy == 0 && t.workers == nil {
+	// Of a single worker its own trouble says all: it may be back in a second.
+	if hurt && c.Healthy == 0 && c.Wanted > 1 && t.workers == nil {
 		j.add(sevCritical, p.Name, nil, p.Name+" has no healthy worker")
 	}
 	for _, f := range found {
