@@ -75,7 +75,9 @@ func carriedOver(t *testing.T, page, language string) carried {
 	c := carried{original: fence(language), superd: fence("toml")}
 	file := filepath.Join(tempDir(t), "superd.toml")
 	write(t, file, asUser(c.superd))
-	if out, err := exec.Command(filepath.Join(bin, "superd"), "check", "-c", file).CombinedOutput(); err != nil {
+	check := exec.Command(filepath.Join(bin, "superd"), "check", "-c", file)
+	check.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+filepath.Dir(file)) // an ordinary user's may be missing
+	if out, err := check.CombinedOutput(); err != nil {
 		t.Errorf("%s: %v\n%s", page, err, out)
 	}
 	return c
