@@ -42,6 +42,7 @@ type disk struct {
 	read bool     // its values were given to State once
 	// rewrite: the file is new, and everything in memory must go into it.
 	rewrite bool
+	renewed bool // the file has vanished, and no new one was written yet
 	notes   []string
 }
 
@@ -58,10 +59,8 @@ func (d *disk) takeNotes() []string {
 // it, even beside an error: a file that can be read but not written, or read in
 // part, is better than nothing.
 func (d *disk) ensure() (map[stateKey][]byte, error) {
-	if d.db != nil && !SameFile(d.path(), d.file) {
-		d.notes = append(d.notes, fmt.Sprintf("%s was removed or replaced (written anew)", d.path()))
-		d.close()
-		d.read = true // memory knows better than whatever is there now
+	if d.lost() {
+		d.vanished()
 	}
 	if d.db != nil {
 		return nil, nil
@@ -77,6 +76,17 @@ func (d *disk) ensure() (map[stateKey][]byte, error) {
 	}
 	d.read = d.read || err == nil || len(values) > 0
 	return values, err
+}
+
+// lost tells that the file's name is gone or means another file.
+func (d *disk) lost() bool { return d.db != nil && !SameFile(d.path(), d.file) }
+
+// vanished gives up a file that somebody removed or replaced: everything in memory
+// must go into a new one.
+func (d *disk) vanished() {
+	d.close()
+	d.read, d.rewrite = true, true // memory knows better than whatever is there now
+	d.renewed = true
 }
 
 // open opens the file and reads it all, which is also how it is checked.

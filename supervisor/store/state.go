@@ -35,6 +35,8 @@ type State struct {
 	notes   []string              // what went wrong for good
 	trouble string                // what is wrong just now
 	closing bool
+	// renewals is how often the file was written anew after it had vanished.
+	renewals int
 
 	disk *disk // of the writer alone
 }
@@ -166,7 +168,19 @@ func (s *State) Degraded() []string {
 	return all
 }
 
-// Changed has something to receive when Degraded may have changed. One goroutine
+// Look has the writer look whether the file is still there, and write another one
+// if not. It returns at once.
+func (s *State) Look() { wake(s.wake) }
+
+// Renewals is how often the file had been removed or replaced by somebody, and was
+// written anew from memory.
+func (s *State) Renewals() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.renewals
+}
+
+// Changed has something to receive when Degraded or Renewals may have changed. One goroutine
 // may use it.
 func (s *State) Changed() <-chan struct{} { return s.changed }
 

@@ -220,7 +220,25 @@ func TestStateRemoved(t *testing.T) {
 	os.RemoveAll(dir)
 	s.Put("b", "new", []byte("v"))
 	flush(t, s)
-	wantDegraded(t, s, "removed or replaced")
+	wantDegraded(t, s, "") // it is there again
+	if n := s.Renewals(); n != 1 {
+		t.Errorf("it was written anew %d times", n)
+	}
+	// And noticed without a change, by whoever is told of the deletion.
+	if err := os.Remove(filepath.Join(dir, stateFile)); err != nil {
+		t.Fatal(err)
+	}
+	s.Look()
+	eventually(t, "it is written anew", func() bool { return s.Renewals() == 2 })
+	// A folder that cannot be made again.
+	os.RemoveAll(dir)
+	writeFile(t, dir, nil)
+	s.Look()
+	eventually(t, "it is degraded", func() bool { return len(s.Degraded()) == 1 })
+	os.Remove(dir)
+	s.Look()
+	eventually(t, "it is written anew", func() bool { return s.Renewals() == 3 })
+	wantDegraded(t, s, "")
 	s.Close()
 	s = openState(t, dir)
 	wantValue(t, s, "b", "old", "v")
@@ -375,4 +393,14 @@ func FuzzDecodeValue(f *testing.F) {
 			t.Errorf("%x was taken for %x", stored, value)
 		}
 	})
+}
+
+// eventually waits for what the writer does behind.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for late := time.Now().Add(30 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatal("not within 30s: " + what)
+		}
+	}
 }

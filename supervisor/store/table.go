@@ -73,6 +73,14 @@ func (t *Table) Size() int {
 	return t.size
 }
 
+// Lost tells that the table's name is gone or means another file: somebody removed
+// or replaced it, and what is put into it cannot be found again.
+func (t *Table) Lost() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.file != nil && !SameFile(t.dir.path+"/"+t.name, t.file)
+}
+
 // Put stores data (which may be empty) in a slot, by one pwrite(2) of the copy
 // that is not the newest. When it fails, the slot still has what it had.
 func (t *Table) Put(slot int, data []byte) error {

@@ -27,7 +27,7 @@ func (s *State) follow() {
 		s.mu.Lock()
 		closing, idle := s.closing, len(s.dirty) == 0
 		s.mu.Unlock()
-		if !idle || s.disk.rewrite {
+		if !idle || s.disk.rewrite || s.disk.lost() {
 			s.write()
 		}
 		if closing {
@@ -43,6 +43,10 @@ func (s *State) write() {
 	s.mu.Lock()
 	s.begun++
 	s.mu.Unlock()
+	if s.disk.lost() {
+		s.disk.vanished()
+		s.report(s.disk.path() + " was removed or replaced (it is being written anew)")
+	}
 	batch, upTo, err := s.writeOnce()
 	if errors.Is(err, errUnreadable) {
 		// The file went bad under our hands and was set aside: a new one takes everything.
@@ -51,6 +55,13 @@ func (s *State) write() {
 	}
 	if err != nil {
 		s.requeue(batch)
+	}
+	if err == nil && s.disk.renewed {
+		s.disk.renewed = false
+		s.mu.Lock()
+		s.renewals++
+		s.mu.Unlock()
+		wake(s.changed)
 	}
 	s.settle(err)
 	s.mu.Lock()
