@@ -20,7 +20,6 @@ type watch struct {
 	listed time.Time
 	next   time.Time // not listed before
 	check  time.Time // not looked up by its name before
-	ino    uint64
 }
 
 // mark is a record of bytes that were read: an index in which it is another one
@@ -152,8 +151,11 @@ func (c *chain) refresh() (bool, error) {
 	}
 	var st unix.Stat_t
 	if unix.Fstatat(c.r.dir, c.name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || !readable(&st) {
-		c.stat = unix.Stat_t{} // being rotated, or removed
-		return false, nil
+		// Being rotated, moved or removed; superd writes to it until it sees that.
+		if len(c.parts) == 0 || c.parts[0].held == nil || unix.Fstat(c.parts[0].held.fd, &st) != nil {
+			c.stat = unix.Stat_t{}
+			return false, nil
+		}
 	}
 	if st.Ino == c.stat.Ino && st.Size == c.stat.Size && st.Mtim == c.stat.Mtim {
 		return false, nil
@@ -208,7 +210,7 @@ func (c *chain) grow(p *part) error {
 // cut tells whether somebody cut the log since it was read: what is behind off is
 // then not what goes on there.
 func (c *chain) cut(p *part) bool {
-	if c.mark.n < 0 || c.mark.made != p.made {
+	if c.mark.n < 0 || p.held.idx < 0 || c.mark.made != p.made {
 		return p.size < c.off
 	}
 	rec, ok := p.raw(c.mark.n)

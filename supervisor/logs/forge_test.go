@@ -110,7 +110,7 @@ func drawLog(rt *rapid.T, g *forge, long bool) {
 				fmt.Fprintf(&b, "%d/%d %s%s", num, i, word.Draw(rt, "word"), ends.Draw(rt, "end"))
 			}
 			text := b.String()
-			if long && rapid.IntRange(0, 9).Draw(rt, "long") == 0 {
+			if long && rapid.IntRange(0, 29).Draw(rt, "long") == 0 {
 				text = strings.Repeat("x", rapid.SampledFrom([]int{70 << 10, MaxLine/2 - 1, MaxLine / 2, 600 << 10, MaxLine, 5 * MaxLine / 3}).Draw(rt, "size")) + text
 			}
 			switch rapid.IntRange(0, 14).Draw(rt, "kind") {
@@ -178,7 +178,7 @@ func compareWithDumb(rt *rapid.T, dir string, long bool) {
 			continue
 		}
 		g := &forge{dir: folder, name: name, wall: from}
-		drawLog(rt, g, long)
+		drawLog(rt, g, long && i == 0)
 		if g.wall.After(to) {
 			to = g.wall
 		}
@@ -217,4 +217,3 @@ func show(lines []Line) string {
 	}
 	return b.String()
 }
-

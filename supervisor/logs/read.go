@@ -119,6 +119,15 @@ func (r *reader) path(name string) string {
 }
 
 func (r *reader) run() error {
+	err := r.begin()
+	if err == nil && r.q.Follow {
+		err = r.follow()
+	}
+	return err
+}
+
+// begin gives what is there.
+func (r *reader) begin() error {
 	if err := r.enter(); err != nil {
 		return err
 	}
@@ -133,9 +142,6 @@ func (r *reader) run() error {
 		if !known {
 			return ErrNoRun
 		}
-	}
-	if r.q.Follow {
-		return r.follow()
 	}
 	return nil
 }
@@ -228,7 +234,7 @@ func (r *reader) knowsRun() (bool, error) {
 	return false, nil
 }
 
-// history gives what is there.
+// history gives the lines that are wanted of those that are there.
 func (r *reader) history() error {
 	if r.q.Lines >= 0 {
 		if err := r.tail(r.q.Lines); err != nil {
