@@ -315,6 +315,9 @@ func playManager() {
 		panic(err)
 	}
 	if !j.End {
+		if os.Getenv("LOGS_MEND") != "" {
+			mendOften(m, opt.RuntimeDir)
+		}
 		fmt.Println("ready")
 		select {}
 	}

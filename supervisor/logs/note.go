@@ -137,6 +137,7 @@ type noteTable struct {
 
 	mu    sync.Mutex
 	files [][]byte // mapped
+	ids   []fileID // of files
 	used  map[noteKey]*note
 	spare []*note
 	old   []*note // found when the table was opened
@@ -148,7 +149,7 @@ func openNotes(dir string) (*noteTable, error) {
 	t := &noteTable{dir: dir, used: map[noteKey]*note{}}
 	for i := 0; ; i++ {
 		path := t.path(i)
-		mem, err := mapNotes(path, false)
+		mem, id, err := mapNotes(path, false)
 		if errors.Is(err, os.ErrNotExist) {
 			for _, n := range t.used {
 				t.old = append(t.old, n)
@@ -159,12 +160,12 @@ func openNotes(dir string) (*noteTable, error) {
 			if err := os.Rename(path, path+".broken"); err != nil {
 				return nil, err
 			}
-			mem, err = mapNotes(path, true)
+			mem, id, err = mapNotes(path, true)
 		}
 		if err != nil {
 			return nil, err
 		}
-		t.enter(mem)
+		t.enter(mem, id)
 	}
 }
 
@@ -172,33 +173,36 @@ func (t *noteTable) path(i int) string { return filepath.Join(t.dir, fmt.Sprintf
 
 var errNotNotes = errors.New("is not a file of position notes")
 
+// fileID names a file for good as long as it is open or mapped.
+type fileID struct{ dev, ino uint64 }
+
 // mapNotes maps one file of notes, and makes it if create is set.
-func mapNotes(path string, create bool) ([]byte, error) {
+func mapNotes(path string, create bool) ([]byte, fileID, error) {
 	flags := os.O_RDWR | unix.O_NOFOLLOW
 	if create {
 		flags |= os.O_CREATE | os.O_EXCL
 	}
 	f, err := os.OpenFile(path, flags, 0o600)
 	if err != nil {
-		return nil, err
+		return nil, fileID{}, err
 	}
 	defer f.Close()
 	if create {
 		if err := unix.Fallocate(int(f.Fd()), 0, 0, noteSize*noteSlots); err != nil {
 			os.Remove(path)
-			return nil, fmt.Errorf("cannot allocate %s: %w", path, err)
+			return nil, fileID{}, fmt.Errorf("cannot allocate %s: %w", path, err)
 		}
 	}
-	fi, err := f.Stat()
-	if err != nil {
-		return nil, err
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return nil, fileID{}, err
 	}
-	if fi.Size() != noteSize*noteSlots {
-		return nil, errNotNotes
+	if st.Size != noteSize*noteSlots {
+		return nil, fileID{}, errNotNotes
 	}
 	mem, err := unix.Mmap(int(f.Fd()), 0, noteSize*noteSlots, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
-		return nil, fmt.Errorf("cannot map %s: %w", path, err)
+		return nil, fileID{}, fmt.Errorf("cannot map %s: %w", path, err)
 	}
 	switch {
 	case create:
@@ -207,9 +211,15 @@ func mapNotes(path string, create bool) ([]byte, error) {
 		binary.NativeEndian.PutUint32(mem, noteMagic)
 	case checkNotes(mem) != nil:
 		unix.Munmap(mem)
-		return nil, errNotNotes
+		return nil, fileID{}, errNotNotes
 	}
-	return mem, nil
+	return mem, fileID{st.Dev, st.Ino}, nil
+}
+
+// mapOver maps a file of notes where another one is mapped, in one step.
+func mapOver(mem []byte, fd int) error {
+	_, err := unix.MmapPtr(fd, 0, unsafe.Pointer(&mem[0]), uintptr(len(mem)), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_FIXED)
+	return err
 }
 
 // checkNotes says whether mem begins with the header of a file of notes.
@@ -227,8 +237,8 @@ func checkNotes(mem []byte) error {
 func noteAt(mem []byte, i int) *note { return (*note)(unsafe.Pointer(&mem[i*noteSize])) }
 
 // enter takes over a mapped file: its notes by run, and its free slots.
-func (t *noteTable) enter(mem []byte) {
-	t.files = append(t.files, mem)
+func (t *noteTable) enter(mem []byte, id fileID) {
+	t.files, t.ids = append(t.files, mem), append(t.ids, id)
 	for i := noteSlots - 1; i > 0; i-- {
 		n := noteAt(mem, i)
 		key := noteKey{}
@@ -252,11 +262,11 @@ func (t *noteTable) alloc(run string, stream byte) (*note, error) {
 	n := t.used[key]
 	if n == nil {
 		if len(t.spare) == 0 {
-			mem, err := mapNotes(t.path(len(t.files)), true)
+			mem, id, err := mapNotes(t.path(len(t.files)), true)
 			if err != nil {
 				return nil, err
 			}
-			t.enter(mem)
+			t.enter(mem, id)
 		}
 		n = t.spare[len(t.spare)-1]
 		t.spare = t.spare[:len(t.spare)-1]
@@ -356,5 +366,5 @@ func (t *noteTable) close() {
 	for _, mem := range t.files {
 		unix.Munmap(mem)
 	}
-	t.files, t.used, t.spare, t.old = nil, nil, nil, nil
+	t.files, t.ids, t.used, t.spare, t.old = nil, nil, nil, nil, nil
 }
