@@ -68,7 +68,7 @@ func (p *part) header(fd int) (Header, bool) {
 // read before them, so they cover all of it.
 func (p *part) countRecords() {
 	h := p.held
-	p.records, p.hint = 0, 0
+	p.records = 0
 	if h == nil || h.idx < 0 {
 		return
 	}
@@ -84,6 +84,7 @@ func (p *part) countRecords() {
 			return r.Offset >= p.size
 		}))
 	}
+	p.hint = p.records - 1
 }
 
 // raw is record n, read through the window; false: it is none.
