@@ -15,7 +15,7 @@ var (
 	workers = flag.Int("workers", 1000, "how many workers")
 	idle    = flag.Duration("idle", 30*time.Second, "for how long idle processes are watched")
 	rounds  = flag.Int("rounds", 3, "how often a start is measured; the best counts")
-	megas   = flag.Int("mb", 512, "how many MB of log are written")
+	megas   = flag.Int("mb", 512, "how many MB of log are written; twice as many are read")
 	bin     = flag.String("bin", "bin", "folder of superd and superctl")
 )
 
@@ -37,7 +37,7 @@ func bench() error {
 	if b.bin, err = filepath.Abs(*bin); err != nil {
 		return err
 	}
-	for _, name := range []string{"floor", "worker"} {
+	for _, name := range []string{"floor", "worker", "chatter"} {
 		out, err := exec.Command("gcc", "-O2", "-static", "-o", filepath.Join(dir, name), "contrib/bench/c/"+name+".c").CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("cannot build %s: %w\n%s", name, err, out)
@@ -47,7 +47,7 @@ func bench() error {
 		return err
 	}
 	defer b.starts.Close()
-	for _, measure := range []func() error{b.start, b.rest, b.status, b.idle, b.stop, b.logs} {
+	for _, measure := range []func() error{b.start, b.rest, b.status, b.idle, b.stop, b.logs, b.reading} {
 		if err := measure(); err != nil {
 			b.end()
 			return err

@@ -71,7 +71,7 @@ update = { min_healthy_time = "1s" }
 command = ["cat", "%[1]s/lines"]
 restart = { on = "never" }
 log = { max_size = "0" }
-`, b.dir, b.startFIFO(), *workers)
+`, b.dir, b.startFIFO(), *workers) + b.readPools()
 	file := filepath.Join(b.dir, "superd.toml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return err
