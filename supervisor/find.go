@@ -89,8 +89,23 @@ func (s *Supervisor) resumeLog(p *core.Pool, w *core.Worker) {
 		return
 	}
 	spec := logSpec(r.Config, w.Index, 0)
-	if err := s.logs.Recover(w.Run.ID, spec, s.keeper.Fetch); err != nil && w.Run.PID != 0 {
+	if err := s.logs.Recover(w.Run.ID, spec, s.pipesOf(w.Run)); err != nil && w.Run.PID != 0 {
 		s.damage = append(s.damage, err.Error())
+	}
+}
+
+// pipesOf gives the reading ends of a run's FIFOs by their names: the keeper's, or,
+// where the FIFO's own name is gone too, those that its process has.
+func (s *Supervisor) pipesOf(r *core.Run) func(string) (*os.File, error) {
+	return func(name string) (*os.File, error) {
+		f, err := s.keeper.Fetch(name)
+		if err == nil || r.PID == 0 {
+			return f, err
+		}
+		if _, there := os.Lstat(s.opt.Config.RuntimeDir + "/fifos/" + name); there == nil {
+			return nil, err
+		}
+		return proc.OpenOutput(r.PID, r.StartTicks, name)
 	}
 }
 
@@ -212,7 +227,14 @@ func (s *Supervisor) prune(found map[string]core.Found) {
 // keeperLost gets another keeper and has it watch what lives.
 func (s *Supervisor) keeperLost() {
 	s.publish(core.Notice{Type: "keeper.lost", PID: s.keeper.PID(), Message: fmt.Sprint(s.keeper.Err())})
+	if s.keeper.Hung() {
+		s.degrade("keeper", fmt.Sprintf("the keeper, pid %d, does not answer: it is killed and another one started", s.keeper.PID()))
+		if err := s.keeper.Kill(); err != nil {
+			s.log.Error("the old keeper stays", "error", err)
+		}
+	}
 	s.keeper.Close()
+	s.mend() // a keeper that is to be started needs its folder
 	client, started, err := keeper.Dial(s.opt.Config.RuntimeDir, s.keeperOptions())
 	if err != nil {
 		// Without a keeper nothing can be started or stopped. A superd that starts
@@ -221,12 +243,15 @@ func (s *Supervisor) keeperLost() {
 	}
 	s.keeper = client
 	s.prepare.use(client)
+	s.show.info = true
+	s.publishState() // whoever is told of it finds it so
 	if started {
 		s.publish(core.Notice{Type: "keeper.started", PID: client.PID()})
 	}
+	s.places.keeper = identify(s.keeperSocket())
+	s.degrade("keeper", "")
 	s.rehold()
 	s.recheck()
-	s.show.info = true
 }
 
 // recheck compares what the core believes to live with what does.

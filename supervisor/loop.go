@@ -120,6 +120,7 @@ func (s *Supervisor) lookAtState() {
 		why = d[len(d)-1]
 	}
 	s.degrade("state", why)
+	s.lookAtRenewals()
 }
 
 // fromKeeper brings the core what the keeper tells, or gets another keeper.
@@ -225,6 +226,7 @@ func logNotice(n logs.Notice) core.Notice {
 // end lets go of everything. Detached, the keeper and the workers stay.
 func (s *Supervisor) end() {
 	s.listener.Close()
+	s.doors.close()
 	if !s.quit.Detached {
 		s.drain()
 	}
@@ -246,6 +248,9 @@ func (s *Supervisor) end() {
 		s.log.Warn("the durable state may be behind", "error", err)
 	}
 	s.clock.close()
+	if s.places.vigil != nil {
+		s.places.vigil.close()
+	}
 	s.lock.Close()
 }
 

@@ -132,6 +132,12 @@ func (s *Supervisor) listen() error {
 			l.Close()
 		}
 	}
+	return s.bind()
+}
+
+// bind makes the control socket.
+func (s *Supervisor) bind() error {
+	path := s.socketPath()
 	// The lock is ours: whatever bears the name now is left over.
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("cannot bind the control socket: %w", err)
@@ -211,6 +217,7 @@ func (s *Supervisor) recover() error {
 	s.step(core.Begin{Specs: s.specs(ctx, s.opt.Config), Found: found, SameBoot: sameBoot, KeeperLost: started})
 	s.recorded(s.records.belong())
 	s.prune(found)
+	s.watchPlaces()
 	s.show.info = true
 	s.publishState()
 	return nil

@@ -250,6 +250,54 @@ func (r *records) dropPool(name string) error {
 	return errors.Join(errs...)
 }
 
+// lost tells that records are not to be found by their names any more.
+func (r *records) lost(st *core.State) bool {
+	if r.dir.Lost() {
+		return true
+	}
+	for _, t := range r.tables {
+		if t.Lost() {
+			return true
+		}
+	}
+	files, err := r.dir.Files()
+	if err != nil {
+		return true
+	}
+	there := map[string]bool{}
+	for _, name := range files {
+		there[name] = true
+	}
+	for name := range st.Pools {
+		if !there[poolPrefix+name] {
+			return true
+		}
+	}
+	return !there[superdRecord]
+}
+
+// rewrite puts everything once more, after somebody has deleted records.
+func (r *records) rewrite(st *core.State) error {
+	dir, err := store.OpenDir(r.dir.Path())
+	if err != nil {
+		return err
+	}
+	for _, t := range r.tables {
+		t.Close()
+	}
+	clear(r.tables)
+	r.dir.Close()
+	r.dir = dir
+	errs := []error{r.saveHost()}
+	for _, p := range st.Pools {
+		errs = append(errs, r.savePool(p))
+		for _, w := range p.Workers {
+			errs = append(errs, r.saveWorker(p, w))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 func (r *records) close() error {
 	var errs []error
 	for _, t := range r.tables {

@@ -49,6 +49,7 @@ type Supervisor struct {
 	accounts accounts
 	applying sync.Mutex // one Apply at a time
 	helpers  helpers
+	doors    doors
 
 	config atomic.Pointer[config.Config] // in force
 	// known are numbers of operators and viewers that only name services have;
@@ -66,6 +67,7 @@ type Supervisor struct {
 	damage   []string // what could not be read at the start
 	trouble  map[string]string
 	watcher  watcher
+	places   places
 	draining map[string]bool // ended runs whose logs are still read
 	stopping bool
 	quit     *core.Quit
@@ -79,8 +81,9 @@ var ErrStopped = errors.New("superd has been stopped")
 // request is something that the loop is to do for somebody.
 type request func()
 
-// Listener is the control socket, bound and held where it outlives superd.
-func (s *Supervisor) Listener() net.Listener { return s.listener }
+// Listener is the control socket, bound and held where it outlives superd. It is
+// served on when its name was deleted and the socket made again.
+func (s *Supervisor) Listener() net.Listener { return s.doors.open(s.listener) }
 
 // Snapshot implements API.
 func (s *Supervisor) Snapshot() (*Snapshot, <-chan struct{}) {

@@ -165,7 +165,7 @@ func (c *Client) greet(timeout time.Duration) error {
 	defer c.conn.SetDeadline(time.Time{})
 	c.begin(reqHello, 1)
 	hello{lowest: lowestVersion, highest: Version}.pack(&c.out)
-	if err := c.put(context.Background(), nil); err != nil {
+	if err := c.put(context.Background(), c.out.Buf, nil); err != nil {
 		return fmt.Errorf("%w: %w", errHungUp, err)
 	}
 	buf := make([]byte, maxPacket)

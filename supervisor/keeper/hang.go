@@ -3,12 +3,15 @@ package keeper
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
 	"sync/atomic"
 	"time"
 )
 
 // A keeper that is stopped, or hangs, closes nothing: requests that have no answer
-// would be lost in its socket for ever. So behind a request, unless one is under
+// would be lost in its socket for ever. So before a request, unless one is under
 // way already, goes one that every keeper answers and that asks for nothing. When
 // nothing at all comes back for long, the connection is given up. While nothing is
 // asked of the keeper, nothing is done.
@@ -137,4 +140,9 @@ func (c *Client) BindAgain() error {
 		return fmt.Errorf("cannot have the keeper, pid %d, make its socket again: %w", c.pid, err)
 	}
 	return nil
+}
+
+// WritePID writes the keeper's pid where people look for it.
+func (c *Client) WritePID() error {
+	return os.WriteFile(filepath.Join(c.dir, pidName), []byte(strconv.Itoa(c.pid)+"\n"), 0o644)
 }

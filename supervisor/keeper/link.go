@@ -71,31 +71,27 @@ func (c *Client) begin(k kind, id uint64) {
 	head(&c.out, k, id)
 }
 
-// send writes the packet in c.out, and behind it what has a keeper that hangs
-// noticed. It waits while the socket is full, but not for longer than ctx.
+// send writes the packet in c.out, and before it what has a keeper that hangs
+// noticed: behind it, nobody might read it any more. It waits while the socket is
+// full, but not for longer than ctx.
 func (c *Client) send(ctx context.Context, fds []int) error {
 	if err := c.Err(); err != nil {
 		return err
 	}
-	asked := c.watchHang()
-	err := c.put(ctx, fds)
-	if asked == 0 {
-		return err
+	if asked := c.watchHang(); asked != 0 {
+		var w pack.Writer
+		head(&w, reqRelease, asked)
+		w.String(hangName)
+		if err := c.put(ctx, w.Buf, nil); err != nil {
+			c.heard(asked) // it was not asked for
+			return err
+		}
 	}
-	behind := err
-	if err == nil {
-		c.begin(reqRelease, asked)
-		c.out.String(hangName)
-		behind = c.put(ctx, nil)
-	}
-	if behind != nil {
-		c.heard(asked) // it was not asked for
-	}
-	return err
+	return c.put(ctx, c.out.Buf, fds)
 }
 
-// put writes the packet in c.out.
-func (c *Client) put(ctx context.Context, fds []int) error {
+// put writes a packet.
+func (c *Client) put(ctx context.Context, packet []byte, fds []int) error {
 	var oob []byte
 	if len(fds) > 0 {
 		oob = unix.UnixRights(fds...)
@@ -109,7 +105,7 @@ func (c *Client) put(ctx context.Context, fds []int) error {
 		}()
 	}
 	for {
-		_, _, err := c.conn.WriteMsgUnix(c.out.Buf, oob, nil)
+		_, _, err := c.conn.WriteMsgUnix(packet, oob, nil)
 		switch {
 		case err == nil:
 			return nil

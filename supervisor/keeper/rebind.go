@@ -20,6 +20,12 @@ import (
 // another one: the only way to reach a process that cannot be called. It is also
 // how one that does not answer is found and ended.
 
+// The names of what is in the runtime folder for the keeper's sake.
+const (
+	SocketName = socketName
+	PIDName    = pidName
+)
+
 // bindSignal asks a keeper to make its socket again if it is gone. An older
 // keeper passes over it in silence.
 const bindSignal = syscall.SIGUSR1
