@@ -32,6 +32,16 @@
 //	RuntimeDir/fifos/RUN.out, RUN.err
 //	RuntimeDir/notes/NNN          position notes: see note.go
 //
+// # Reading back
+//
+// Read (read.go) gives lines by worker, time, run or pattern, and goes on with what
+// is written. It has its own descriptors, takes no lock that a writer holds and runs
+// in its caller's goroutine, so a slow reader or a slow disk delays only itself. It
+// takes logs for what they are: somebody may cut, remove or damage any of it.
+// chain.go and part.go find the files of a log, which move while it looks;
+// segment.go asks the index; scan.go cuts lines out of blocks; merge.go goes
+// forward through all logs by time and tail.go back; follow.go waits for more.
+//
 // Start reading at Manager (manager.go), then device.go (the loop), batch.go and
 // source.go (tee and splice), recover.go (after a kill), turns.go, full.go, rotate.go.
 package logs

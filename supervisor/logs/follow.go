@@ -285,10 +285,6 @@ func (c *chain) newer(old *part) (newer []*part, found bool, err error) {
 			p.close()
 			return newer, true, nil
 		}
-		if num > 0 && (p.made == 0 || p.made < old.made) { // older: old was removed
-			p.close()
-			return newer, false, nil
-		}
 		if known.parts = newer; known.knows(p) {
 			p.close()
 			continue
@@ -300,6 +296,14 @@ func (c *chain) newer(old *part) (newer []*part, found bool, err error) {
 			p.countRecords()
 		}
 		newer = append(newer, p)
+	}
+	for i, p := range newer { // old was removed: the others may be older
+		if p.num > 0 && (p.made == 0 || p.made < old.made) {
+			for _, p := range newer[i:] {
+				p.close()
+			}
+			return newer[:i], false, nil
+		}
 	}
 	return newer, false, nil
 }

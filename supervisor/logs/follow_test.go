@@ -34,6 +34,9 @@ func (l *lab) follow(t *testing.T, q Query) *follower {
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &follower{t: t, cancel: cancel, ended: make(chan error, 1)}
 	r := newReader(ctx, l.m, q, f.emit)
+	if l.most > 0 {
+		r.most = l.most
+	}
 	must(t, r.begin())
 	go func() {
 		defer r.close()
@@ -185,9 +188,11 @@ func TestFollowDisturbed(t *testing.T) {
 // TestFollowRotation: files are rotated and compressed under a reader that follows.
 // It gets every line once; some of them are read while they wait for it.
 func TestFollowRotation(t *testing.T) {
-	for _, gz := range []bool{false, true} {
-		t.Run(fmt.Sprintf("compress=%v", gz), func(t *testing.T) {
+	for i := range 4 {
+		gz, most := i&1 != 0, openParts>>(5*(i>>1)) // with few descriptors files are found again and again
+		t.Run(fmt.Sprintf("compress=%v,descriptors=%d", gz, most), func(t *testing.T) {
 			l := newLab(t, nil)
+			l.most = most
 			const writers, lines = 4, 25_000
 			var all sync.WaitGroup
 			count := map[string]int{}
@@ -231,6 +236,31 @@ func TestFollowRotation(t *testing.T) {
 			eventually(t, 60*time.Second, func() bool { return len(f.got()) >= writers*lines }, "%d lines have come", len(f.got()))
 			checkLines(t, []byte(strings.Join(f.got(), "\n")+"\n"), count)
 		})
+	}
+}
+
+// TestFollowLongLine: a line that is cut is cut alike, whenever it is looked at.
+func TestFollowLongLine(t *testing.T) {
+	l := newLab(t, nil)
+	p := l.prepare("run1", spec("a", 0))
+	f := l.follow(t, Query{Folder: "a", Lines: -1})
+	for i, size := range []int{100, 300_000, 700_000, 900_000, 10} {
+		write(t, p.Stdout, strings.Repeat(string(rune('a'+i)), size))
+		if i == 2 { // it has been looked at by then
+			eventually(t, 30*time.Second, func() bool { return len(f.got()) > 0 }, "no piece comes")
+		}
+	}
+	write(t, p.Stdout, "\nshort\n")
+	l.end("run1", p)
+	want := l.readLines(Query{Folder: "a", Lines: -1})
+	if n := len(want); n < 4 || string(want[n-1].Text) != "short" || want[n-2].Cut || !want[n-3].Cut {
+		t.Fatalf("lines\n%s", show(want))
+	}
+	eventually(t, 30*time.Second, func() bool { return len(f.got()) == len(want) }, "%d lines", len(f.got()))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !slices.EqualFunc(f.lines, want, sameLine) {
+		t.Errorf("followed\n%s\nread\n%s", show(f.lines), show(want))
 	}
 }
 

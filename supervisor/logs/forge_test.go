@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -187,7 +188,11 @@ func compareWithDumb(rt *rapid.T, dir string, long bool) {
 	for range 8 {
 		q := drawQuery(rt, from, to)
 		want, wantErr := readAll(dir, q)
-		got, err := collect(m, q)
+		var got []Line
+		r := newReader(context.Background(), m, q, into(&got))
+		r.most = rapid.SampledFrom([]int{1, 2, openParts}).Draw(rt, "descriptors")
+		err := r.run()
+		r.close()
 		if cmp.Or(wantErr, err) != nil {
 			if !errors.Is(err, wantErr) {
 				rt.Fatalf("%+v: error %v, want %v", q, err, wantErr)

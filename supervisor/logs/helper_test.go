@@ -118,6 +118,8 @@ type lab struct {
 	m   *Manager
 	mu  sync.Mutex
 	all []Notice
+
+	most int // files that a reader may hold open; 0: as many as ever
 }
 
 func newLab(t testing.TB, change func(*Options)) *lab {

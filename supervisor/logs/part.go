@@ -86,7 +86,7 @@ func (r *reader) openPart(c *chain, num int) (*part, error) {
 
 // openFile opens the log of p's present name; p stays closed if there is none.
 func (r *reader) openFile(p *part) (st unix.Stat_t, err error) {
-	r.makeRoom(openParts - 1)
+	r.makeRoom(r.most - 1)
 	fd, err := openLook(r.dir, p.name())
 	if err == unix.EMFILE || err == unix.ENFILE {
 		r.makeRoom(0)

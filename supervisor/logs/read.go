@@ -56,7 +56,8 @@ type Line struct {
 // with a line, but not while it is followed: then the line comes when it is whole.
 //
 // emit may block as long as it likes; nobody but this call waits for it. Its error
-// ends the call and is returned. Errors: ErrNoLog, ErrNoRun, the context's.
+// ends the call and is returned. Other errors wrap ErrNoLog or ErrNoRun, say which
+// file could not be read, or are the context's.
 func (m *Manager) Read(ctx context.Context, q Query, emit func([]Line) error) error {
 	if !q.Until.IsZero() && !q.Until.After(time.Now()) {
 		q.Follow = false
@@ -79,6 +80,7 @@ type reader struct {
 	chains  []*chain
 	byOrder map[int]*chain
 	open    []*part
+	most    int    // of them
 	tick    uint64 // counts uses of parts
 
 	streams     []*stream
@@ -103,7 +105,7 @@ const (
 func newReader(ctx context.Context, m *Manager, q Query, emit func([]Line) error) *reader {
 	return &reader{
 		ctx: ctx, m: m, q: q, emit: emit, dir: -1,
-		byOrder: map[int]*chain{}, buf: make([]byte, blockSize), block: blockSize,
+		byOrder: map[int]*chain{}, most: openParts, buf: make([]byte, blockSize), block: blockSize,
 	}
 }
 
@@ -140,7 +142,7 @@ func (r *reader) begin() error {
 			return err
 		}
 		if !known {
-			return ErrNoRun
+			return fmt.Errorf("cannot find run %s in %s: %w", r.q.Run, r.path(""), ErrNoRun)
 		}
 	}
 	return nil

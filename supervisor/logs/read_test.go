@@ -20,14 +20,19 @@ func (l *lab) readLines(q Query) []Line {
 }
 
 func collect(m *Manager, q Query) (all []Line, err error) {
-	err = m.Read(context.Background(), q, func(batch []Line) error {
+	err = m.Read(context.Background(), q, into(&all))
+	return all, err
+}
+
+// into is an emit that keeps the lines.
+func into(all *[]Line) func([]Line) error {
+	return func(batch []Line) error {
 		for _, line := range batch {
 			line.Text = append([]byte{}, line.Text...)
-			all = append(all, line)
+			*all = append(*all, line)
 		}
 		return nil
-	})
-	return all, err
+	}
 }
 
 // texts are lines as a person would see them.

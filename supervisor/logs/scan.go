@@ -171,16 +171,12 @@ func (p *part) whole(size int64) (int64, error) {
 		p.ended, p.seen = 0, 0
 	}
 	from := max(p.ended, p.seen)
-	floor := max(from, size/cutGrid*cutGrid-cutGrid) // no newline from here on: a cut at the end of it
-	at, err := p.lastNewline(floor, size)
+	at, err := p.lastNewline(max(from, size/cutGrid*cutGrid-cutGrid), size) // without one there it is cut
 	if err != nil {
 		return p.ended, err
 	}
-	switch {
-	case at >= 0:
+	if at >= 0 {
 		p.ended = at + 1
-	case floor > from:
-		p.ended = floor + cutGrid
 	}
 	for cutLimit(p.ended) <= size {
 		p.ended = cutLimit(p.ended)
