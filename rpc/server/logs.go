@@ -201,23 +201,24 @@ func (a *logAnswer) emit(lines []supervisor.LogLine) error {
 
 // write sends what is in the buffer, in pieces. A reader that takes nothing of
 // one within its patience is hung up on; one that needs more than half of it is
-// told that it is too slow, as long as it can be told.
+// told that it is too slow, behind a whole line.
 func (a *logAnswer) write() error {
-	rest := a.buffer
-	for len(rest) > 0 {
+	slow := false
+	for rest := a.buffer; len(rest) > 0; {
 		piece := rest[:min(len(rest), logPiece)]
 		begin := a.s.opts.Now().Boot
 		if !a.s.push(a.c, piece) {
 			return errHungUp
 		}
-		if a.s.opts.Now().Boot-begin > a.s.opts.Patience/2 {
-			return errSlow
-		}
+		slow = slow || a.s.opts.Now().Boot-begin > a.s.opts.Patience/2
 		rest = rest[len(piece):]
 	}
 	a.buffer = a.buffer[:0]
 	if cap(a.buffer) > 8*logPiece {
 		a.buffer = nil // a line of a megabyte is rare
+	}
+	if slow {
+		return errSlow
 	}
 	return nil
 }
