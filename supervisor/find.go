@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/superd/superd/config"
 	"github.com/superd/superd/supervisor/core"
 	"github.com/superd/superd/supervisor/keeper"
 	"github.com/superd/superd/supervisor/logs"
@@ -39,6 +40,8 @@ func (s *Supervisor) find(sameBoot bool) (map[string]core.Found, error) {
 		case strings.HasPrefix(r.Run, helperPrefix):
 			s.tellKeeper(s.keeper.Sweep(r.Run))
 			s.tellKeeper(s.keeper.Acknowledge(r.Run))
+		case p == nil && r.Phase == keeper.PhaseRunning && !r.Gone:
+			s.damage = append(s.damage, fmt.Sprintf("the keeper has the run %s of %s, pid %d, and there is no such pool (it is left alone)", r.Run, r.Label, r.PID))
 		case p == nil:
 		case r.Phase == keeper.PhaseRunning && !r.Gone:
 			s.restore(p, i, r, found)
@@ -46,13 +49,17 @@ func (s *Supervisor) find(sameBoot bool) (map[string]core.Found, error) {
 			s.resumeEnded(p, i, r)
 		}
 	}
+	restored := s.strays(len(listed) > 0)
 	for _, p := range s.state.Pools {
 		for _, w := range p.Workers {
-			if w.Run == nil || !sameBoot {
+			if w.Run == nil {
 				continue
 			}
-			s.resumeLog(p, w)
 			f, ok := found[w.Run.ID]
+			if !ok && !sameBoot && !restored[w.Run.ID] {
+				continue // its pid is of another boot
+			}
+			s.resumeLog(p, w)
 			if !ok {
 				f, ok = s.orphan(p, w)
 			}
@@ -116,7 +123,11 @@ func (s *Supervisor) labelled(label string) (*core.Pool, int) {
 	if !ok || err != nil {
 		return nil, 0
 	}
-	return s.state.Pools[pool], i
+	p := s.state.Pools[pool]
+	if p == nil {
+		p = s.rebuild(pool)
+	}
+	return p, i
 }
 
 // restore gives a worker back the run that the keeper has for it and of which
@@ -139,7 +150,7 @@ func (s *Supervisor) restore(p *core.Pool, i int, r keeper.RunState, found map[s
 		}
 	}
 	s.state.Restore(p, w, r.Run, r.PID, r.StartTicks, now())
-	s.damage = append(s.damage, fmt.Sprintf("%s/%d: there was no record of its run %s, pid %d (taken over as it is)", p.Name, i, r.Run, r.PID))
+	s.unrecorded(p, i, r.Run, r.PID)
 }
 
 // resumeEnded reads the last words of a run that has ended, and whose worker has
@@ -171,6 +182,9 @@ func (s *Supervisor) orphan(p *core.Pool, w *core.Worker) (core.Found, bool) {
 	a := keeper.Adopt{Run: run.ID, PID: pid, StartTicks: ticks, Label: fmt.Sprintf("%s/%d", p.Name, w.Index)}
 	if r := p.Revision(run.Revision); r != nil {
 		a.KillScope = r.Config.KillScope
+	}
+	if a.KillScope == config.ScopeCgroup {
+		a.Cgroup = s.prepare.cgroupOf(run.ID)
 	}
 	var st unix.Stat_t
 	if err := unix.Stat(fmt.Sprintf("/proc/%d", pid), &st); err == nil {

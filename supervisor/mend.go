@@ -27,6 +27,9 @@ type places struct {
 	keeper  identity // of the keeper's socket
 	asked   bool     // the keeper is making its socket again
 	renewed int      // how often the durable state was written anew
+	// unrecorded is how many runs were taken over at the start because they live,
+	// after runtime_dir had been deleted.
+	unrecorded int
 }
 
 // mendPause is how long after a failure mending is tried again.

@@ -208,6 +208,9 @@ func (s *Supervisor) recover() error {
 	if started {
 		s.rehold()
 	}
+	if n := s.places.unrecorded; n > 0 {
+		s.damage = append(s.damage, fmt.Sprintf("runtime_dir had lost its records (%d runs were taken over as they are)", n))
+	}
 	for _, d := range s.damage {
 		s.publish(core.Notice{Type: "superd.degraded", Message: d})
 	}

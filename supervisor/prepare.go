@@ -181,7 +181,7 @@ func (q *preparer) handOver(p *preparation) error {
 	command.Umask, command.Limits, command.KillScope = uint32(c.Umask), c.Limits, c.KillScope
 	command.Stdout, command.Stderr, command.Hold = pipes.Stdout, pipes.Stderr, pipes.Read
 	if c.KillScope == config.ScopeCgroup {
-		command.Cgroup = filepath.Join(q.cgroup, "superd-"+p.run) // the keeper removes it
+		command.Cgroup = q.cgroupOf(p.run) // the keeper removes it
 		if err := proc.MakeCgroup(command.Cgroup); err != nil {
 			return err
 		}
@@ -197,6 +197,9 @@ func (q *preparer) handOver(p *preparation) error {
 	}
 	return nil
 }
+
+// cgroupOf is the cgroup that a run has of its own.
+func (q *preparer) cgroupOf(run string) string { return filepath.Join(q.cgroup, "superd-"+run) }
 
 // pipes makes a run's FIFOs and has them read. A spawn that is asked for again
 // after a crash has them already: its reader goes on, and they are opened once more.

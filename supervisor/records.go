@@ -19,6 +19,7 @@ const (
 	poolBucket   = "pool"
 	superdBucket = "superd"
 	seqKey       = "seq"
+	bootKey      = "boot" // hostRecord: the boot that the durable instants are of
 )
 
 // The size of a worker's record: room for what is always there, and for each
@@ -43,6 +44,7 @@ type records struct {
 	tables map[string]*store.Table
 	host   hostRecord
 	world  hostRecord // the boot and namespace that superd is in
+	bare   bool       // runtime_dir had no records
 }
 
 func openRecords(runtimeDir, stateDir string) (*records, error) {
@@ -76,7 +78,14 @@ func (r *records) load(st *core.State) (sameBoot bool, damage []string, err erro
 			damage = append(damage, fmt.Sprintf("cannot read the record of superd: %v", err))
 		}
 	}
-	sameBoot = r.host.BootID == bootID && r.host.PIDNamespace == ns
+	boot := r.host
+	if r.host.BootID == "" { // a first start, or runtime_dir was deleted while nobody was there
+		r.bare = true
+		if data, ok := r.state.Get(superdBucket, bootKey); ok && json.Unmarshal(data, &boot) != nil {
+			boot = hostRecord{}
+		}
+	}
+	sameBoot = boot.BootID == bootID && boot.PIDNamespace == ns
 	r.world = hostRecord{BootID: bootID, PIDNamespace: ns}
 	if data, ok := r.state.Get(superdBucket, seqKey); ok {
 		var seq uint64
@@ -100,6 +109,11 @@ func (r *records) load(st *core.State) (sameBoot bool, damage []string, err erro
 // belonged to another one has been dealt with: superd may die in between.
 func (r *records) belong() error {
 	r.host.BootID, r.host.PIDNamespace = r.world.BootID, r.world.PIDNamespace
+	data, err := json.Marshal(r.world)
+	if err != nil {
+		return err
+	}
+	r.state.Put(superdBucket, bootKey, data)
 	return r.saveHost()
 }
 

@@ -14,3 +14,11 @@ func (s *State) Restore(p *Pool, w *Worker, run string, pid int, ticks uint64, n
 	}
 	s.runs[run] = slot{p, w}
 }
+
+// Rebuild makes a pool of the configuration of which nothing was loaded, because
+// its records are lost, and a run of it lives: Restore wants a place for that.
+func (s *State) Rebuild(spec Spec, now Time) *Pool {
+	s.now = now
+	s.addPool(spec, true)
+	return s.Pools[spec.Config.Name]
+}
