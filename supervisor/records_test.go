@@ -88,6 +88,14 @@ func TestRecordsComeBackAsTheyWere(t *testing.T) {
 	}
 	r.close()
 
+	// runtime_dir is deleted: the durable state tells that its instants are good.
+	r, _, sameBoot = openTestRecords(t, t.TempDir(), state)
+	if !sameBoot || !r.bare {
+		t.Errorf("after runtime_dir was deleted: same boot %v, bare %v", sameBoot, r.bare)
+	}
+	r.state.Put(superdBucket, bootKey, []byte(`{"BootID":"another"}`))
+	r.close()
+
 	// A reboot leaves the durable state alone: what was desired, without runs.
 	r, loaded, sameBoot = openTestRecords(t, t.TempDir(), state)
 	defer r.close()
