@@ -28,10 +28,11 @@ func TestConfigurationsAreAccepted(t *testing.T) {
 	if !ok {
 		t.Fatal("the README has no configuration")
 	}
-	for name, text := range map[string]string{
-		"README.md": readme, "superd init": string(starter),
-		"pollers.toml": read("pollers.toml"), "sidekiq/superd.toml": read("sidekiq/superd.toml"),
-	} {
+	configurations := map[string]string{"README.md": readme, "superd init": string(starter), "pollers.toml": read("pollers.toml")}
+	for _, name := range folders(t) {
+		configurations[name] = read(filepath.Join(name, "superd.toml"))
+	}
+	for name, text := range configurations {
 		dir, err := os.MkdirTemp("", "superd-")
 		if err != nil {
 			t.Fatal(err)
@@ -48,6 +49,44 @@ func TestConfigurationsAreAccepted(t *testing.T) {
 	}
 }
 
+// folders are the examples that have one.
+func folders(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob("*/superd.toml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no examples are found: %v", err)
+	}
+	var names []string
+	for _, file := range files {
+		names = append(names, filepath.Dir(file))
+	}
+	return names
+}
+
+// TestEveryExampleIsListed: the table names each, and an example that stands in
+// /srv/NAME, as the table's commands put it, names no other place.
+func TestEveryExampleIsListed(t *testing.T) {
+	table, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	place := regexp.MustCompile(`/srv/([a-z]+)`)
+	for _, name := range folders(t) {
+		if !strings.Contains(string(table), "| ["+name+"]("+name+"/superd.toml) |") {
+			t.Errorf("README.md has no row for %s", name)
+		}
+		text, err := os.ReadFile(filepath.Join(name, "superd.toml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range place.FindAllStringSubmatch(string(text), -1) {
+			if m[1] != name {
+				t.Errorf("%s/superd.toml says %s", name, m[0])
+			}
+		}
+	}
+}
+
 // TestLinks: what the documents refer to is there.
 func TestLinks(t *testing.T) {
 	root := "../.."
@@ -56,7 +95,7 @@ func TestLinks(t *testing.T) {
 		t.Fatal(err)
 	}
 	link := regexp.MustCompile(`\]\(([^)#]+)[^)]*\)`)
-	for _, page := range append(pages, root+"/README.md", root+"/CHANGELOG.md") {
+	for _, page := range append(pages, root+"/README.md", root+"/CHANGELOG.md", "README.md") {
 		text, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)

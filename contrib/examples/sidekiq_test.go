@@ -2,127 +2,113 @@ package examples_test
 
 import (
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
-	"syscall"
 	"testing"
 )
 
-// TestSidekiq runs Sidekiq on a Redis of its own: a job that is being worked on
-// when the pool is restarted, when superd dies and when the pool is stopped is
-// finished, once, by the process that began it.
-func TestSidekiq(t *testing.T) {
-	for _, program := range []string{"redis-server", "sidekiq", "ruby"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("%v: sudo apt-get install -y redis-server ruby-sidekiq", err)
-		}
-	}
-	dir, err := os.MkdirTemp("", "superd-sidekiq-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+// sidekiq is superd with the example's two Sidekiq workers, on a Redis of the
+// test's own. Sidekiq gives its jobs patience ("5", seconds) when it is told to end.
+type sidekiq struct {
+	*host
+	*producer
+	ledger ledger
+	redis  string // its socket
+}
+
+func startSidekiq(t *testing.T, patience string) *sidekiq {
+	t.Helper()
+	need(t, "redis-server ruby-sidekiq", "redis-server", "sidekiq", "/usr/bin/ruby")
+	dir := install(t, "sidekiq")
 	redis := startRedis(t, dir)
-	q := &queue{t: t, dir: dir, redis: redis, jobs: filepath.Join(dir, "jobs.log")}
-	worker, err := os.ReadFile("sidekiq/worker.rb")
-	if err != nil {
-		t.Fatal(err)
+	l := newLedger(t, dir)
+	p := newProducer(t, l, dir, []string{"REDIS_URL=unix://" + redis}, "/usr/bin/ruby", "-r./worker.rb", "-e", `
+		$stdout.sync = true
+		$stdin.each_line { |line| name, seconds = line.split; HardJob.perform_async(name, seconds.to_f); puts name }`)
+	h := start(t, filepath.Join("sidekiq", "superd.toml"),
+		"redis://127.0.0.1:6379/0", "unix://"+redis, "/srv/sidekiq/ledger", l.file, "/srv/sidekiq", dir,
+		`"-t", "25"`, `"-t", "`+patience+`"`, `min_healthy_time = "5s"`, `min_healthy_time = "1s"`)
+	h.started("sidekiq")
+	return &sidekiq{h, p, l, redis}
+}
+
+// begun waits until a worker has begun the job, and gives the worker's name.
+func (s *sidekiq) begun(name string) string {
+	s.host.t.Helper()
+	eventually(s.host.t, name+" has begun", func() bool { return s.ledger.begun(name) })
+	return s.ledger.by(name)
+}
+
+// TestSidekiqRestarts: jobs come all the time while the pool is restarted thrice,
+// once while superd is killed, and each is done once. Jobs that last longer than
+// Sidekiq itself would wait for them are finished by the processes that began them.
+func TestSidekiqRestarts(t *testing.T) {
+	t.Parallel()
+	s := startSidekiq(t, "5")
+	end := s.stream()
+	defer end()
+
+	var long []string
+	workers := map[string]bool{} // those that have begun a long job
+	for n := 0; len(workers) < 2; n++ {
+		long = append(long, fmt.Sprintf("long-%d", n))
+		s.add(long[n], 12)
+		workers[s.begun(long[n])] = true
 	}
-	write(t, filepath.Join(dir, "worker.rb"), string(worker))
+	for worker := range workers {
+		eventually(t, worker+" is seen to be busy", func() bool { return s.worker(worker).Busy })
+	}
+	s.restart("sidekiq")
+	for _, name := range long {
+		s.ledger.uncut(name)
+	}
 
-	h := start(t, "sidekiq/superd.toml",
-		"redis://127.0.0.1:6379/0", redis, "/srv/sidekiq/jobs.log", q.jobs, "/srv/sidekiq", dir,
-		`min_healthy_time = "5s"`, `min_healthy_time = "2s"`)
-	h.must("start", "sidekiq")
+	s.add("second", 3)
+	s.begun("second")
+	s.restart("sidekiq")
 
-	q.add("restarted", 4)
-	eventually(t, "a job has begun", func() bool { return q.has("begin restarted") })
-	before := h.pool("sidekiq").pids()
-	h.must("restart", "sidekiq")
-	q.finished("restarted")
-	for name, pid := range h.pool("sidekiq").pids() {
-		if pid == before[name] || pid == 0 {
-			t.Errorf("%s has pid %d after a restart, before %d", name, pid, before[name])
+	before := s.pool("sidekiq").pids()
+	s.add("third", 3)
+	s.begun("third")
+	s.must("restart", "--no-wait", "sidekiq")
+	s.kill()
+	s.begin()
+	eventually(t, "every worker is another process", func() bool {
+		p := s.pool("sidekiq")
+		for worker, pid := range p.pids() {
+			if pid == 0 || pid == before[worker] {
+				return false
+			}
 		}
-	}
+		return p.Healthy == 2
+	})
+	end()
+	s.settled()
+}
 
-	q.add("orphaned", 4)
-	eventually(t, "a job has begun", func() bool { return q.has("begin orphaned") })
-	h.kill()
-	h.begin()
-	eventually(t, "the job has ended", func() bool { return q.has("end orphaned") })
-	q.finished("orphaned")
+// TestSidekiqStop: a job that is longer than Sidekiq's own patience goes back to
+// the queue when the pool is stopped, and is done after it is started again. One
+// that is worked on while superd dies does not notice.
+func TestSidekiqStop(t *testing.T) {
+	t.Parallel()
+	s := startSidekiq(t, "3")
 
-	q.add("stopped", 4)
-	eventually(t, "a job has begun", func() bool { return q.has("begin stopped") })
-	h.must("stop", "sidekiq")
-	q.finished("stopped")
-	if p := h.pool("sidekiq"); p.Running != 0 {
+	s.add("orphaned", 3)
+	s.begun("orphaned")
+	s.kill()
+	s.begin()
+	eventually(t, "the job has ended", func() bool { return s.ledger.ended("orphaned") })
+	s.ledger.uncut("orphaned")
+
+	s.add("interrupted", 8)
+	s.begun("interrupted")
+	s.must("stop", "sidekiq")
+	if p := s.pool("sidekiq"); p.Running != 0 {
 		t.Errorf("after a stop: %+v", p)
 	}
-}
-
-// startRedis runs a Redis that listens on a socket in dir alone, and gives its URL.
-func startRedis(t *testing.T, dir string) string {
-	t.Helper()
-	socket := filepath.Join(dir, "redis.sock")
-	cmd := exec.Command("redis-server", "--port", "0", "--unixsocket", socket, "--save", "", "--dir", dir)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+	s.add("late", 0.1)
+	if n, err := redisDo("unix", s.redis, "LLEN", "queue:default"); n != "2" || err != nil {
+		t.Errorf("the queue has %s jobs (%v), not the one that was interrupted and the one that came late", n, err)
 	}
-	t.Cleanup(func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		cmd.Wait()
-	})
-	eventually(t, "redis listens", func() bool { _, err := os.Stat(socket); return err == nil })
-	return "unix://" + socket
-}
-
-type queue struct {
-	t                *testing.T
-	dir, redis, jobs string
-}
-
-// add puts a job of so many seconds into the queue.
-func (q *queue) add(name string, seconds int) {
-	q.t.Helper()
-	cmd := exec.Command("ruby", "-r./worker.rb", "-e", fmt.Sprintf("HardJob.perform_async(%q, %d)", name, seconds))
-	cmd.Dir = q.dir
-	cmd.Env = append(os.Environ(), "REDIS_URL="+q.redis)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		q.t.Fatalf("%v\n%s", err, out)
-	}
-}
-
-func (q *queue) lines() []string {
-	text, _ := os.ReadFile(q.jobs)
-	return strings.Split(string(text), "\n")
-}
-
-func (q *queue) has(prefix string) bool {
-	for _, line := range q.lines() {
-		if strings.HasPrefix(line, prefix+" ") {
-			return true
-		}
-	}
-	return false
-}
-
-// finished holds that a job was begun once and ended once, by the same process.
-func (q *queue) finished(name string) {
-	q.t.Helper()
-	var begin, end []string
-	for _, line := range q.lines() {
-		if by, ok := strings.CutPrefix(line, "begin "+name+" "); ok {
-			begin = append(begin, by)
-		}
-		if by, ok := strings.CutPrefix(line, "end "+name+" "); ok {
-			end = append(end, by)
-		}
-	}
-	if len(begin) != 1 || len(end) != 1 || begin[0] != end[0] {
-		q.t.Errorf("job %s was begun by %q and ended by %q:\n%s", name, begin, end, strings.Join(q.lines(), "\n"))
-	}
+	s.must("start", "sidekiq")
+	s.settled("interrupted")
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -36,7 +37,19 @@ func run(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "cannot build superd: %v\n%s", err, out)
 		return 1
 	}
+	moreAtATime()
 	return m.Run()
+}
+
+// moreAtATime lets more tests run at a time than there are processors, unless -parallel
+// says how many: they wait for other programs nearly all the time.
+func moreAtATime() {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		flag.Set("test.parallel", "4")
+	}
 }
 
 // host is one superd with folders of its own.
@@ -120,6 +133,11 @@ func (h *host) end() {
 	if h.t.Failed() {
 		log, _ := os.ReadFile(h.log.Name())
 		h.t.Logf("superd's own log:\n%s", log)
+		outputs, _ := filepath.Glob(filepath.Join(h.dir, "log/*/*.log"))
+		for _, name := range outputs {
+			output, _ := os.ReadFile(name)
+			h.t.Logf("the end of %s:\n%s", name, output[max(0, len(output)-3000):])
+		}
 	}
 }
 
@@ -183,6 +201,7 @@ type worker struct {
 	Name, State string
 	PID         int
 	Restarts    int
+	Busy        bool
 }
 
 func (h *host) status() status {
@@ -207,6 +226,19 @@ func (h *host) pool(name string) pool {
 	}
 	h.t.Fatalf("no pool %s", name)
 	return pool{}
+}
+
+// worker is the one of that name, such as "sidekiq/0".
+func (h *host) worker(name string) worker {
+	h.t.Helper()
+	pool, _, _ := strings.Cut(name, "/")
+	for _, w := range h.pool(pool).Workers {
+		if w.Name == name {
+			return w
+		}
+	}
+	h.t.Fatalf("no worker %s", name)
+	return worker{}
 }
 
 // pids are the pool's processes, by worker.

@@ -1,8 +1,10 @@
-# A job that takes some seconds. Each beginning and each end leaves a line in
-# JOB_LOG, so that one can see whether a job was cut off.
+# A job that takes some seconds. Its beginning and its end leave a line each in
+# LEDGER, so that one can see whether it was cut off, and by whom it was done.
+#
+#     ruby -r./worker.rb -e 'HardJob.perform_async("first", 20)'
 require "sidekiq"
 
-redis = { url: ENV.fetch("REDIS_URL") }
+redis = { url: ENV.fetch("REDIS_URL", "redis://127.0.0.1:6379/0") }
 Sidekiq.configure_client { |c| c.redis = redis }
 Sidekiq.configure_server { |c| c.redis = redis }
 
@@ -16,6 +18,6 @@ class HardJob
   end
 
   def note(what)
-    File.write(ENV.fetch("JOB_LOG"), "#{what} #{ENV["SUPERD_WORKER"]} pid #{$$}\n", mode: "a")
+    File.write(ENV.fetch("LEDGER"), "#{what} #{ENV["SUPERD_WORKER"]} pid #{$$}\n", mode: "a")
   end
 end
