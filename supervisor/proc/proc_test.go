@@ -17,6 +17,10 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[2] == StageArgs[2] {
 		os.Exit(StageMain())
 	}
+	if role := os.Getenv(replaceRole); role != "" {
+		playReplaced(role)
+		return
+	}
 	os.Exit(m.Run())
 }
 
