@@ -29,7 +29,8 @@ type Client struct {
 	version int
 	log     func(string)
 	events  chan Event
-	child   int // a pidfd of the keeper, if it is our child; -1
+	word    kind // its first: reqHello or reqObserve
+	child   int  // a pidfd of the keeper, if it is our child; -1
 	closed  chan struct{}
 	close   sync.Once
 	over    chan struct{} // nothing of the connection goes on any more
@@ -70,7 +71,7 @@ const greetPatience = 10 * time.Second
 
 func newClient(conn *net.UnixConn, log func(string)) *Client {
 	return &Client{
-		conn: conn, log: log, child: -1,
+		conn: conn, log: log, word: reqHello, child: -1,
 		events: make(chan Event, 64),
 		closed: make(chan struct{}),
 		over:   make(chan struct{}),

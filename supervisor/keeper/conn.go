@@ -52,6 +52,7 @@ func (k *keeper) accept(l *listener) {
 type conn struct {
 	fd      int // -1: closed
 	greeted bool
+	watches bool     // it may list, and nothing else
 	blocked bool     // the peer does not read: wait until it does
 	answers []answer // that wait for the peer to read
 	listing *listing
@@ -142,12 +143,17 @@ func (k *keeper) hangUp(c *conn) {
 	if k.client == c {
 		k.client = nil
 	}
-	for i, w := range k.waiting {
-		if w == c {
-			k.waiting = append(k.waiting[:i], k.waiting[i+1:]...)
-			break
+	k.waiting, k.watchers = without(k.waiting, c), without(k.watchers, c)
+}
+
+// without takes a connection out of a list.
+func without(list []*conn, c *conn) []*conn {
+	for i, have := range list {
+		if have == c {
+			return append(list[:i], list[i+1:]...)
 		}
 	}
+	return list
 }
 
 // answer queues a packet for c.
@@ -218,6 +224,7 @@ func (k *keeper) tell(r *run) {
 // flush sends what is to be told, several events in a packet. What the peer does
 // not take stays where it is: in the state of the runs.
 func (k *keeper) flush() {
+	k.flushWatchers()
 	c := k.client
 	if c == nil {
 		for _, r := range k.dirty {

@@ -62,6 +62,9 @@ func Dial(dir string, opts Options) (c *Client, started bool, err error) {
 		}
 		return nil, started, fmt.Errorf("cannot %s the keeper of %s: %w", verb, dir, err)
 	}
+	if !started {
+		c.child = ourChild(c.pid)
+	}
 	if started {
 		os.WriteFile(filepath.Join(dir, pidName), []byte(strconv.Itoa(c.pid)+"\n"), 0o644)
 	}
@@ -163,7 +166,7 @@ func (c *Client) greet(timeout time.Duration) error {
 	}
 	c.conn.SetDeadline(time.Now().Add(timeout))
 	defer c.conn.SetDeadline(time.Time{})
-	c.begin(reqHello, 1)
+	c.begin(c.word, 1)
 	hello{lowest: lowestVersion, highest: Version}.pack(&c.out)
 	if err := c.put(context.Background(), c.out.Buf, nil); err != nil {
 		return fmt.Errorf("%w: %w", errHungUp, err)

@@ -33,6 +33,10 @@ func (k *keeper) handle(c *conn, q request) {
 		k.greet(c, q)
 		return
 	}
+	if c.watches && q.kind != reqList {
+		k.refuse(c, q, refuseOther, errors.New("whoever observes may list, and nothing else"))
+		return
+	}
 	switch q.kind {
 	case reqHold, reqRelease, reqFetch:
 		k.handleHeld(c, q)
@@ -90,7 +94,7 @@ func (k *keeper) handle(c *conn, q request) {
 // superd's lock makes sure that there is one, so the older is a dead one whose
 // connection still hangs about.
 func (k *keeper) greet(c *conn, q request) {
-	if q.kind != reqHello {
+	if q.kind != reqHello && q.kind != reqObserve {
 		k.refuse(c, q, refuseOther, errors.New("the first packet is no hello"))
 		k.hangUp(c)
 		return
@@ -105,16 +109,25 @@ func (k *keeper) greet(c *conn, q request) {
 		k.hangUp(c)
 		return
 	}
-	for i, w := range k.waiting {
-		if w == c {
-			k.waiting = append(k.waiting[:i], k.waiting[i+1:]...)
-			break
-		}
+	k.waiting = without(k.waiting, c)
+	c.greeted = true
+	if q.kind == reqObserve {
+		k.observe(c)
+	} else {
+		k.serve(c)
 	}
+	var w pack.Writer
+	head(&w, ansHello, q.id)
+	w.Uint(version)
+	w.Uint(uint64(k.pid))
+	k.answer(c, w.Buf, -1)
+}
+
+// serve makes c superd's connection.
+func (k *keeper) serve(c *conn) {
 	if k.client != nil {
 		k.hangUp(k.client)
 	}
-	c.greeted = true
 	k.client = c
 	// What has happened until now is told by list, what follows by events.
 	for _, r := range k.runs {
@@ -125,11 +138,6 @@ func (k *keeper) greet(c *conn, q request) {
 		}
 	}
 	k.dirty = k.dirty[:0]
-	var w pack.Writer
-	head(&w, ansHello, q.id)
-	w.Uint(version)
-	w.Uint(uint64(k.pid))
-	k.answer(c, w.Buf, -1)
 }
 
 // understood answers a request whose body made no sense.

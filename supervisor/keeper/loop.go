@@ -30,6 +30,7 @@ type keeper struct {
 	forgotten memory
 
 	client   *conn   // the one that said hello last
+	watchers []*conn // those that observe
 	waiting  []*conn // those that said nothing yet
 	dirty    []*run  // something about them was not told
 	listener *listener

@@ -47,6 +47,7 @@ const (
 	reqAcknowledge
 	reqAdopt
 	reqEnd
+	reqObserve // instead of a hello: whoever sends it may list, and takes nobody's place
 )
 
 const (
