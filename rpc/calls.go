@@ -68,6 +68,14 @@ func (c *Client) Shutdown(ctx context.Context, r ShutdownRequest) (*ShutdownRepl
 	return post[ShutdownReply](ctx, c, "/v1/shutdown", r)
 }
 
+// Upgrade has superd become another program. It is never asked twice: if superd
+// goes away meanwhile, the error is an *Interrupted.
+func (c *Client) Upgrade(ctx context.Context, r UpgradeRequest) (*UpgradeReply, json.RawMessage, error) {
+	var out UpgradeReply
+	raw, err := c.Do(ctx, Request{Method: http.MethodPost, Path: "/v1/upgrade", Body: r}, &out)
+	return &out, raw, err
+}
+
 // RestartReply is what a restart answers: a deployment, or, of single workers,
 // what start answers.
 type RestartReply struct {

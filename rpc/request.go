@@ -28,6 +28,21 @@ type ShutdownRequest struct {
 	Detach bool `json:"detach,omitempty"` // leave the workers running
 }
 
+// UpgradeRequest is the body of upgrade.
+type UpgradeRequest struct {
+	Binary string `json:"binary,omitempty"` // absolute; empty: the path that superd was started by
+}
+
+// UpgradeReply is the answer to upgrade: the program was found good, and superd is
+// about to become it.
+type UpgradeReply struct {
+	Upgrading bool   `json:"upgrading"`
+	From      string `json:"from"` // versions
+	To        string `json:"to"`
+	Binary    string `json:"binary"`
+	PID       int    `json:"pid"` // superd's, before and after
+}
+
 // CommandReply is the answer to start, stop, scale and signal, and to a restart
 // of single workers.
 type CommandReply struct {

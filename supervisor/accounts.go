@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -98,18 +99,36 @@ const maxHelp = 1 << 20
 
 // help runs a helper to its end and returns what it printed.
 func (s *Supervisor) help(ctx context.Context, sp keeper.Spawn) ([]byte, error) {
+	out, ev, err := s.helper(ctx, sp)
+	switch {
+	case err != nil:
+		return out, err
+	case ev.Kind == keeper.SpawnFailed:
+		return nil, errors.New(ev.Reason)
+	case ev.Status.Code == 2 && ev.Status.Signal == 0:
+		return out, nil // getent has not found all that it was asked for
+	case ev.Status.Code != 0 || ev.Status.Signal != 0:
+		return nil, fmt.Errorf("%s: %s", sp.Args[0], ev.Status)
+	}
+	return out, nil
+}
+
+// helper runs a helper to its end: what it printed, and how it ended.
+func (s *Supervisor) helper(ctx context.Context, sp keeper.Spawn) (out []byte, end keeper.Event, err error) {
 	r, w, err := os.Pipe()
 	if err != nil {
-		return nil, err
+		return nil, end, err
 	}
 	defer r.Close()
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		w.Close()
-		return nil, err
+		return nil, end, err
 	}
 	defer null.Close()
-	sp.Run = fmt.Sprintf("%s%d%d", helperPrefix, os.Getpid(), s.helpers.last.Add(1))
+	// Another superd with the same pid may have had helpers, and the keeper starts
+	// nothing twice.
+	sp.Run = fmt.Sprintf("%s%s%d", helperPrefix, strconv.FormatInt(s.started.UnixNano(), 36), s.helpers.last.Add(1))
 	sp.Stdout, sp.Stderr = w, null
 	ended := make(chan keeper.Event, 1)
 	s.helpers.mu.Lock()
@@ -122,24 +141,16 @@ func (s *Supervisor) help(ctx context.Context, sp keeper.Spawn) ([]byte, error) 
 	err = client.Spawn(ctx, sp)
 	w.Close()
 	if err != nil {
-		return nil, err
+		return nil, end, err
 	}
 	stop := context.AfterFunc(ctx, func() { client.Sweep(sp.Run); r.SetReadDeadline(time.Now()) })
 	defer stop()
-	out, readErr := io.ReadAll(io.LimitReader(r, maxHelp))
+	out, err = io.ReadAll(io.LimitReader(r, maxHelp))
 	select {
-	case ev := <-ended:
-		switch {
-		case ev.Kind == keeper.SpawnFailed:
-			return nil, errors.New(ev.Reason)
-		case ev.Status.Code == 2 && ev.Status.Signal == 0:
-			return out, readErr // getent has not found all that it was asked for
-		case ev.Status.Code != 0 || ev.Status.Signal != 0:
-			return nil, fmt.Errorf("%s: %s", sp.Args[0], ev.Status)
-		}
-		return out, readErr
+	case end = <-ended:
+		return out, end, err
 	case <-ctx.Done():
-		return nil, fmt.Errorf("%s: %w", sp.Args[0], ctx.Err())
+		return nil, end, fmt.Errorf("%s: %w", sp.Args[0], ctx.Err())
 	}
 }
 

@@ -77,6 +77,10 @@ type API interface {
 	Events(seq uint64, max int) (events []Event, oldest uint64, more <-chan struct{})
 	// Shutdown begins the end of superd: now kills, detach leaves the workers running.
 	Shutdown(ctx context.Context, now, detach bool, by string) error
+	// Upgrade has the program at path, or, when it is empty, at the path that superd
+	// was started by, take superd's place. It returns when that was found good and
+	// has begun, or a core.Refusal. superd.upgraded or superd.degraded tell the end.
+	Upgrade(ctx context.Context, path, by string) (Upgrade, error)
 	// Sample measures the live runs' main processes: resident bytes and the share
 	// of one CPU since the last sample. What could not be measured is missing.
 	Sample(pids []int) map[int]Usage

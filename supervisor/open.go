@@ -51,6 +51,7 @@ func Open(opt Options) (*Supervisor, error) {
 func (s *Supervisor) open() error {
 	opt := s.opt
 	var err error
+	os.RemoveAll(opt.Config.RuntimeDir + "/try") // of a superd that was killed in an upgrade
 	if s.records, err = openRecords(opt.Config.RuntimeDir, opt.Config.StateDir); err != nil {
 		return fmt.Errorf("cannot keep records: %w", err)
 	}
@@ -77,6 +78,10 @@ func (s *Supervisor) takeFolder() error {
 	// What is in it is guarded piece by piece; the control socket is for everybody.
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return fmt.Errorf("cannot open runtime_dir to clients: %w", err)
+	}
+	if s.opt.Lock != nil && store.SameFile(dir+"/lock", s.opt.Lock) {
+		s.lock = s.opt.Lock // it was never let go
+		return nil
 	}
 	for deadline := time.Now().Add(lockPatience); ; {
 		lock, err := store.Lock(dir+"/lock", time.Second)
@@ -221,6 +226,7 @@ func (s *Supervisor) recover() error {
 	s.recorded(s.records.belong())
 	s.prune(found)
 	s.watchPlaces()
+	s.takeover()
 	s.show.info = true
 	s.publishState()
 	return nil

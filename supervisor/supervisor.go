@@ -25,6 +25,16 @@ type Options struct {
 	// Exe is the program that is the keeper when told to; empty: /proc/self/exe.
 	Exe string
 	Log *slog.Logger
+
+	// For upgrades: by which path and with which arguments superd was started, and
+	// what surrounds it. Without the latter there are none.
+	Path    string
+	Args    []string
+	Outside Outside
+	// Handover is what the superd before told, whose place this one has taken, and
+	// Lock the lock that it held; nil: this is an ordinary start.
+	Handover *Handover
+	Lock     *os.File
 }
 
 // Supervisor runs the pools of one configuration. Its methods are safe for
@@ -50,6 +60,8 @@ type Supervisor struct {
 	applying sync.Mutex // one Apply at a time
 	helpers  helpers
 	doors    doors
+
+	upgrading sync.Mutex // one Upgrade at a time
 
 	config atomic.Pointer[config.Config] // in force
 	// known are numbers of operators and viewers that only name services have;
@@ -82,8 +94,16 @@ var ErrStopped = errors.New("superd has been stopped")
 type request func()
 
 // Listener is the control socket, bound and held where it outlives superd. It is
-// served on when its name was deleted and the socket made again.
-func (s *Supervisor) Listener() net.Listener { return s.doors.open(s.listener) }
+// served on when its name was deleted and the socket made again. Each call gives
+// one of its own, which is the caller's to close: the socket stays. Once Run has
+// begun it is for the loop to call.
+func (s *Supervisor) Listener() net.Listener {
+	l := s.listener
+	if own, err := again(l.(*net.UnixListener)); err == nil {
+		l = own
+	}
+	return s.doors.open(l)
+}
 
 // Snapshot implements API.
 func (s *Supervisor) Snapshot() (*Snapshot, <-chan struct{}) {

@@ -117,6 +117,7 @@ func command() *cobra.Command {
 			RunE: func(*cobra.Command, []string) error { fmt.Println("superd", versionName()); return nil },
 		},
 	)
+	root.AddCommand(tryCommand(&file))
 	root.CompletionOptions.DisableDefaultCmd = true
 	return root
 }

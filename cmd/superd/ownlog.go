@@ -26,6 +26,7 @@ type lineQueue struct {
 	missed  uint64    // lines that found no room behind them
 	losing  string    // why lines are being lost; empty: they are not
 	changed func()    // called, without mu, when losing has changed
+	busy    bool      // the writer has taken lines and not finished with them
 	closed  bool
 	done    chan struct{} // closed when the writer has ended
 }
@@ -95,9 +96,11 @@ func (q *lineQueue) watch(f func()) {
 func (q *lineQueue) take(spare []byte) (lines []byte, missed uint64, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.busy = false
 	for len(q.lines) == 0 && q.missed == 0 && !q.closed {
 		q.filled.Wait()
 	}
+	q.busy = true
 	lines, missed = q.lines, q.missed
 	q.lines, q.missed = spare[:0], 0
 	return lines, missed, len(lines) > 0 || missed > 0
@@ -186,6 +189,19 @@ func (q *lineQueue) close(limit time.Duration) {
 	case <-q.done:
 	case <-time.After(limit):
 	}
+}
+
+// flush waits until everything that was said is written, but not for longer than limit.
+func (q *lineQueue) flush(limit time.Duration) {
+	for late := time.Now().Add(limit); q.writing() && time.Now().Before(late); {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func (q *lineQueue) writing() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.busy || len(q.lines) > 0 || q.missed > 0
 }
 
 // logHandler writes text for people, and JSON for everything else.

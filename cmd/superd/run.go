@@ -1,21 +1,15 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
-	"syscall"
-	"time"
 
 	"github.com/superd/superd/config"
-	"github.com/superd/superd/rpc/server"
 	"github.com/superd/superd/supervisor"
 	"github.com/superd/superd/supervisor/proc"
 	"golang.org/x/term"
@@ -64,6 +58,8 @@ func runSuperd(file string) error {
 	// What arrives before it can be followed waits here.
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals)
+	path := ownPath()
+	before := takeOver(signals)
 	// More than these few find nothing to do; and a number that was set is not
 	// looked up again and again by the runtime of a superd that is idle.
 	runtime.GOMAXPROCS(min(runtime.NumCPU(), maxProcs))
@@ -74,60 +70,42 @@ func runSuperd(file string) error {
 	debug.SetTraceback("crash")
 	people := term.IsTerminal(int(os.Stderr.Fd()))
 	stderr = ownStderr()
-	cfg, err := load(file, nil)
-	if err != nil {
-		return err
-	}
 	log, lines := ownLog(stderr, people)
 	defer lines.close(lastWords)
-	for _, w := range cfg.Warnings {
-		log.Warn(w.String())
-	}
-	s, err := supervisor.Open(supervisor.Options{Config: cfg, Version: versionName(), Log: log,
-		Load: func() (*config.Config, error) { return load(cfg.File, nil) }})
+	f := &front{signals: signals, log: log, lines: lines}
+	s, err := before.guard(func() (*supervisor.Supervisor, error) { return open(file, path, f, before) })
 	if err != nil {
 		return err
 	}
 	lines.watch(func() { s.Degrade("log", lines.Losing) })
-	web := server.New(s, server.Options{Log: func(m string) { log.Warn(m) }})
-	go func() {
-		if err := web.Serve(s.Listener()); err != nil && !errors.Is(err, http.ErrServerClosed) {
-			log.Error("the control socket is not served any more", "error", err)
-		}
-	}()
-	go follow(s, signals, log)
+	f.begin(s)
 	code := s.Run()
-	// Whoever still waits for an answer gets it, but not for ever.
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	_ = web.Shutdown(ctx)
+	f.end()
 	if code != exitDone {
 		return &exitError{code: code}
 	}
 	return nil
 }
 
-// follow does what the signals to superd ask for.
-func follow(s *supervisor.Supervisor, signals <-chan os.Signal, log *slog.Logger) {
-	ctx := context.Background()
-	for sig := range signals {
-		switch sig {
-		case syscall.SIGTERM, syscall.SIGINT:
-			go func() { _ = s.Shutdown(ctx, false, false, "signal "+sig.String()) }()
-			continue
-		case syscall.SIGCHLD, syscall.SIGURG, syscall.SIGPIPE, syscall.SIGXFSZ:
-			continue // the runtime's business, or an error where it was caused
-		}
-		go func() {
-			if err := s.Forward(ctx, sig); err != nil {
-				log.Warn("cannot pass a signal on", "signal", sig.String(), "error", err)
-			}
-			if sig != syscall.SIGHUP {
-				return
-			}
-			if _, err := s.Apply(ctx, "signal HUP"); err != nil {
-				log.Error("the configuration was refused, nothing was changed", "error", err)
-			}
-		}()
+// open recovers what there is.
+func open(file, path string, f *front, before *takeover) (*supervisor.Supervisor, error) {
+	cfg, err := load(file, nil)
+	if err != nil {
+		return nil, err
 	}
+	for _, w := range cfg.Warnings {
+		f.log.Warn(w.String())
+	}
+	opt := supervisor.Options{Config: cfg, Version: versionName(), Log: f.log,
+		Load: func() (*config.Config, error) { return load(cfg.File, nil) },
+		Path: path, Args: os.Args,
+		Outside: supervisor.Outside{Suspend: f.suspend, Signals: f.left, Resume: f.resume},
+	}
+	if err := before.into(&opt); err != nil {
+		return nil, err
+	}
+	if err := fault(before); err != nil {
+		return nil, err
+	}
+	return supervisor.Open(opt)
 }

@@ -146,6 +146,7 @@ func newShared() *fake {
 		s.Pools = append(s.Pools, &web)
 	})
 	f.shutdown = func(bool, bool) error { return nil }
+	f.upgrade = func(string) (supervisor.Upgrade, error) { return supervisor.Upgrade{}, nil }
 	f.apply = func() (*supervisor.ApplyResult, error) { return &supervisor.ApplyResult{}, nil }
 	return f
 }
@@ -185,6 +186,7 @@ func TestRoles(t *testing.T) {
 		{"POST", "/v1/pools/web/restart", operators + " deploy"},
 		{"POST", "/v1/apply", "root"},
 		{"POST", "/v1/shutdown", "root"},
+		{"POST", "/v1/upgrade", "root"},
 	} {
 		for name, client := range who {
 			got := client.do(test.method, test.path, "")

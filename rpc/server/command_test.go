@@ -243,6 +243,34 @@ func TestShutdownIsPassedOn(t *testing.T) {
 	}
 }
 
+func TestUpgradeIsPassedOn(t *testing.T) {
+	f := newFake()
+	var asked string
+	f.upgrade = func(path string) (supervisor.Upgrade, error) {
+		asked = path
+		if path == "/no" {
+			return supervisor.Upgrade{}, &core.Refusal{Kind: core.RefuseConflict, Message: "cannot upgrade to /no: it is no superd"}
+		}
+		return supervisor.Upgrade{From: "1.0", To: "1.1", Path: "/opt/superd"}, nil
+	}
+	c := serve(t, f, Options{})
+	var reply rpc.UpgradeReply
+	got := c.do("POST", "/v1/upgrade", `{"binary":"/opt/superd"}`)
+	got.into(t, &reply)
+	if want := (rpc.UpgradeReply{Upgrading: true, From: "1.0", To: "1.1", Binary: "/opt/superd", PID: 812}); got.status != 202 || reply != want || asked != "/opt/superd" {
+		t.Errorf("%d %s: asked for %q", got.status, got.body, asked)
+	}
+	if got := c.do("POST", "/v1/upgrade", ""); got.status != 202 || asked != "" {
+		t.Errorf("%d %s: asked for %q", got.status, got.body, asked)
+	}
+	if e := c.do("POST", "/v1/upgrade", `{"binary":"/no"}`).wireErr(t); e.Kind != rpc.KindConflict || !strings.Contains(e.Message, "no superd") {
+		t.Errorf("%+v", e)
+	}
+	if e := c.do("POST", "/v1/upgrade", `{"binary":"superd"}`).wireErr(t); e.Kind != rpc.KindInvalid || !strings.Contains(e.Message, "slash") {
+		t.Errorf("%+v", e)
+	}
+}
+
 // TestWaitingEndsWithTheServer: nothing that waits keeps the server from ending.
 func TestWaitingEndsWithTheServer(t *testing.T) {
 	f := newFake()

@@ -31,6 +31,7 @@ type fake struct {
 	do       func(core.Command) (core.Reply, error)
 	apply    func() (*supervisor.ApplyResult, error)
 	shutdown func(now, detach bool) error
+	upgrade  func(path string) (supervisor.Upgrade, error)
 	usage    map[int]supervisor.Usage
 	work     map[string]supervisor.Work // by run
 	logs     func(context.Context, supervisor.LogQuery, func([]supervisor.LogLine) error) error
@@ -133,6 +134,10 @@ func (f *fake) happen(keep int, events ...supervisor.Event) {
 
 func (f *fake) Shutdown(_ context.Context, now, detach bool, _ string) error {
 	return f.shutdown(now, detach)
+}
+
+func (f *fake) Upgrade(_ context.Context, path, _ string) (supervisor.Upgrade, error) {
+	return f.upgrade(path)
 }
 
 func (f *fake) Work(*core.Pool) map[string]supervisor.Work { return f.work }

@@ -30,6 +30,7 @@ func FuzzRequest(f *testing.F) {
 	fk.happen(0, numbered(1, 3, "mailers", 0)...)
 	fk.apply = func() (*supervisor.ApplyResult, error) { return &supervisor.ApplyResult{}, nil }
 	fk.shutdown = func(bool, bool) error { return nil }
+	fk.upgrade = func(path string) (supervisor.Upgrade, error) { return supervisor.Upgrade{}, nil }
 	s := New(fk, Options{Log: func(m string) { f.Error(m) }, Patience: time.Second})
 	// As when it ends: nothing waits, so every input is answered at once.
 	s.once.Do(func() { close(s.done) })

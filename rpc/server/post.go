@@ -247,3 +247,20 @@ func (s *Server) postShutdown(c *call) error {
 	}
 	return s.reply(c, http.StatusAccepted, rpc.ShutdownReply{Stopping: true, PID: c.snap.Info.PID})
 }
+
+func (s *Server) postUpgrade(c *call) error {
+	var body rpc.UpgradeRequest
+	if err := c.decode(&body); err != nil {
+		return err
+	}
+	if body.Binary != "" && body.Binary[0] != '/' {
+		return rpc.Errorf(rpc.KindInvalid, "cannot %s: \"binary\" is %q; it is a path that begins with a slash", c.verb(), clip(body.Binary))
+	}
+	ctx, cancel := s.bounded(c)
+	defer cancel()
+	up, err := s.api.Upgrade(ctx, body.Binary, c.access.peer.by())
+	if err != nil {
+		return err
+	}
+	return s.reply(c, http.StatusAccepted, rpc.UpgradeReply{Upgrading: true, From: up.From, To: up.To, Binary: up.Path, PID: c.snap.Info.PID})
+}

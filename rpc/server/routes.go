@@ -56,6 +56,7 @@ func init() {
 		{"GET", "/v1/logs/{pool}/{index}", viewer, onePool, (*Server).getLogs, nil, rpc.LogLine{}, logParameters, "lines of one worker"},
 		{"POST", "/v1/apply", admin, everything, (*Server).postApply, rpc.ApplyRequest{}, rpc.ApplyReply{}, nil, "read the configuration anew"},
 		{"POST", "/v1/shutdown", admin, everything, (*Server).postShutdown, rpc.ShutdownRequest{}, rpc.ShutdownReply{}, nil, "end superd"},
+		{"POST", "/v1/upgrade", admin, everything, (*Server).postUpgrade, rpc.UpgradeRequest{}, rpc.UpgradeReply{}, nil, "have superd become another program"},
 		{"GET", "/healthz", viewer, anyPool, (*Server).getHealth, nil, rpc.Health{}, nil, "superd answers"},
 		{"GET", "/v1/openapi.json", viewer, anyPool, (*Server).getOpenAPI, nil, nil, nil, "this table as OpenAPI 3.1"},
 	}

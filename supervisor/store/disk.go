@@ -21,9 +21,12 @@ import (
 // but its first pages.
 const (
 	stateFile    = "state.db"
-	stateVersion = "1"
 	lockPatience = 2 * time.Second
 )
+
+// stateVersion is a variable for the tests alone, which build a superd of a later
+// version (-ldflags "-X ...").
+var stateVersion = "1"
 
 var (
 	aboutBucket  = []byte("superd")

@@ -1,0 +1,115 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/superd/superd/supervisor/core"
+	"github.com/superd/superd/supervisor/keeper"
+	"github.com/superd/superd/supervisor/logs"
+	"github.com/superd/superd/supervisor/store"
+)
+
+// Try finds out whether a superd made of opt could take over from the one that
+// runs now: it recovers in its head, from a copy of the durable state that lies in
+// copy already, and from copies of the records that it makes there. It asks the
+// keeper for what it has, and changes nothing of anybody's.
+func Try(ctx context.Context, opt Options, copy string) error {
+	if err := checkBudget(opt.Config); err != nil {
+		return err
+	}
+	dir := opt.Config.RuntimeDir
+	if err := logs.CheckNotes(dir); err != nil {
+		return err
+	}
+	state, sameBoot, err := loadCopy(dir, copy)
+	if err != nil {
+		return err
+	}
+	client, err := keeper.Observe(dir, keeper.Options{})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	listed, _, err := client.List(ctx)
+	if err != nil {
+		return err
+	}
+	found := make(map[string]core.Found, len(listed))
+	for _, r := range listed {
+		if !strings.HasPrefix(r.Run, helperPrefix) {
+			found[r.Run] = roughly(r)
+		}
+	}
+	s := &Supervisor{opt: opt}
+	state.Step(now(), core.Begin{Specs: s.specs(ctx, opt.Config), Found: found, SameBoot: sameBoot})
+	if err := state.Check(); err != nil {
+		return fmt.Errorf("cannot go on from the state that is: %w", err)
+	}
+	return nil
+}
+
+// roughly is what the keeper knows of a run, in as many of the core's words as
+// deciding takes. Nobody is told what is decided.
+func roughly(r keeper.RunState) core.Found {
+	f := core.Found{PID: r.PID, StartTicks: r.StartTicks, Started: r.Phase == keeper.PhaseRunning || r.Phase == keeper.PhaseEnded, Gone: r.Gone}
+	switch r.Phase {
+	case keeper.PhaseFailed:
+		f.Failed = &core.Fail{Stage: r.Stage, Reason: r.Reason}
+	case keeper.PhaseEnded:
+		f.End = &core.End{Code: r.Status.Code, Unknown: r.Status.Unknown || r.Status.Signal != 0}
+	}
+	return f
+}
+
+// copies is how often records are copied until a copy is whole: they are written
+// meanwhile.
+const copies = 5
+
+// loadCopy reads what was recorded. The copy of the durable state is read but once:
+// what cannot be read of it would be set aside.
+func loadCopy(dir, copy string) (st *core.State, sameBoot bool, err error) {
+	state, err := store.OpenState(copy + "/state")
+	if err != nil {
+		return nil, false, err
+	}
+	defer state.Close()
+	if wrong := state.Degraded(); len(wrong) > 0 {
+		return nil, false, errors.New(strings.Join(wrong, "; "))
+	}
+	for range copies {
+		if st, sameBoot, err = loadRecords(dir, copy, state); err == nil {
+			return st, sameBoot, nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return nil, false, err
+}
+
+func loadRecords(dir, copy string, state *store.State) (st *core.State, sameBoot bool, err error) {
+	copy += "/records"
+	if err := errors.Join(os.RemoveAll(copy), store.CopyFolder(dir+"/records", copy)); err != nil {
+		return nil, false, err
+	}
+	folder, err := store.OpenDir(copy)
+	if err != nil {
+		return nil, false, err
+	}
+	defer folder.Close()
+	r := &records{dir: folder, state: state, tables: map[string]*store.Table{}}
+	defer func() {
+		for _, t := range r.tables {
+			t.Close()
+		}
+	}()
+	st = core.New(1) // what it decides by chance is not done
+	sameBoot, damage, err := r.load(st)
+	if err == nil && len(damage) > 0 {
+		err = errors.New(strings.Join(damage, "; "))
+	}
+	return st, sameBoot, err
+}
