@@ -168,7 +168,7 @@ func TestEvents(t *testing.T) {
 func TestHelp(t *testing.T) {
 	f := newFake(t)
 	golden(t, "help.txt", f.ctl("--help").out)
-	for _, name := range []string{"status", "show", "events", "start", "stop", "restart", "scale", "signal", "apply", "shutdown", "version"} {
+	for _, name := range []string{"status", "show", "events", "start", "stop", "restart", "scale", "signal", "apply", "upgrade", "shutdown", "version"} {
 		if r := f.ctl(name, "--help"); r.code != 0 || !strings.Contains(r.out, "Examples:\n  superctl "+name) && !strings.Contains(r.out, "superctl "+name) {
 			t.Errorf("%s: %+v", name, r)
 		}

@@ -82,7 +82,7 @@ func (a *app) root() *cobra.Command {
 		a.statusCommand(), a.showCommand(), a.eventsCommand(), a.logsCommand(),
 		a.checkCommand(),
 		a.startCommand(), a.stopCommand(), a.restartCommand(), a.scaleCommand(), a.signalCommand(),
-		a.applyCommand(), a.shutdownCommand(),
+		a.applyCommand(), a.upgradeCommand(), a.shutdownCommand(),
 		a.presetsCommand(), a.versionCommand(), a.completionCommand(),
 	)
 	root.SetHelpCommandGroupID(groupSelf)
