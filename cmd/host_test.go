@@ -2,6 +2,7 @@ package cmd_test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -28,6 +29,7 @@ type host struct {
 	code    int
 	output  bytes.Buffer // of the superd that was started last
 	wrap    []string     // what superd is started by; see users
+	program string       // instead of the superd that was built for all; see use
 }
 
 func (h *host) socket() string { return h.dir + "/run/control.sock" }
@@ -59,7 +61,7 @@ func up(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func (h *host) start(ts *testscript.TestScript) {
-	line := append(slices.Clone(h.wrap), filepath.Join(bin, "superd"), "-c", h.config)
+	line := append(slices.Clone(h.wrap), cmp.Or(h.program, filepath.Join(bin, "superd")), "-c", h.config)
 	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Dir = ts.Getenv("WORK")
 	h.output.Reset()
@@ -234,7 +236,7 @@ func killpid(ts *testscript.TestScript, neg bool, args []string) {
 	pid, err := strconv.Atoi(args[1])
 	ts.Check(err)
 	sig, ok := map[string]syscall.Signal{"KILL": syscall.SIGKILL, "TERM": syscall.SIGTERM, "STOP": syscall.SIGSTOP,
-		"CONT": syscall.SIGCONT, "HUP": syscall.SIGHUP, "USR1": syscall.SIGUSR1}[args[0]]
+		"CONT": syscall.SIGCONT, "HUP": syscall.SIGHUP, "USR1": syscall.SIGUSR1, "USR2": syscall.SIGUSR2}[args[0]]
 	if !ok {
 		ts.Fatalf("no signal %s", args[0])
 	}

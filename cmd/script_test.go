@@ -81,6 +81,8 @@ func TestScripts(t *testing.T) {
 			"runas":    runas,
 			"as":       as,
 			"follow":   follow,
+			"build":    build,
+			"use":      use,
 		},
 	})
 }
