@@ -58,6 +58,8 @@ func TestScripts(t *testing.T) {
 				return os.Geteuid() == 0, nil
 			case "mounts":
 				return mounts(), nil
+			case "oom":
+				return oom(), nil
 			}
 			return false, fmt.Errorf("unknown condition %q", name)
 		},
@@ -81,6 +83,7 @@ func TestScripts(t *testing.T) {
 			"runas":    runas,
 			"as":       as,
 			"follow":   follow,
+			"memcg":    memcg,
 			"build":    build,
 			"use":      use,
 		},

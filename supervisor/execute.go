@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"syscall"
 
 	"github.com/superd/superd/config"
 	"github.com/superd/superd/signals"
@@ -120,14 +121,18 @@ func (s *Supervisor) cancelSpawn(run string) {
 	}
 }
 
-// endOf puts an exit status into the core's words.
-func endOf(st proc.ExitStatus) core.End {
+// victims are those whom the kernel kills for want of memory.
+type victims = proc.OOM
+
+// endOf puts the exit status of a run's process into the core's words.
+func (s *Supervisor) endOf(st proc.ExitStatus, pid int, ticks uint64) core.End {
 	if st.Unknown {
 		return core.End{Unknown: true}
 	}
 	e := core.End{Code: st.Code, Core: st.Core}
 	if st.Signal != 0 {
 		e.Signal = signals.Name(st.Signal)
+		e.OOM = st.Signal == syscall.SIGKILL && s.oom.Killed(pid, ticks)
 	}
 	return e
 }

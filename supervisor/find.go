@@ -32,7 +32,7 @@ func (s *Supervisor) find(sameBoot bool) (map[string]core.Found, error) {
 	found := make(map[string]core.Found, len(listed))
 	for _, r := range listed {
 		if !strings.HasPrefix(r.Run, helperPrefix) {
-			found[r.Run] = foundOf(r)
+			found[r.Run] = s.foundOf(r)
 		}
 	}
 	for _, r := range listed {
@@ -75,7 +75,7 @@ func (s *Supervisor) find(sameBoot bool) (map[string]core.Found, error) {
 }
 
 // foundOf puts what the keeper knows of a run into the core's words.
-func foundOf(r keeper.RunState) core.Found {
+func (s *Supervisor) foundOf(r keeper.RunState) core.Found {
 	f := core.Found{PID: r.PID, StartTicks: r.StartTicks, Gone: r.Gone}
 	switch r.Phase {
 	case keeper.PhaseFailed:
@@ -83,7 +83,7 @@ func foundOf(r keeper.RunState) core.Found {
 	case keeper.PhaseRunning:
 		f.Started = true
 	case keeper.PhaseEnded:
-		end := endOf(r.Status)
+		end := s.endOf(r.Status, r.PID, r.StartTicks)
 		f.Started, f.End = true, &end
 	}
 	return f
@@ -304,7 +304,7 @@ func (s *Supervisor) refind() (map[string]core.Found, error) {
 	}
 	found := make(map[string]core.Found, len(listed))
 	for _, r := range listed {
-		found[r.Run] = foundOf(r)
+		found[r.Run] = s.foundOf(r)
 	}
 	for _, p := range s.state.Pools {
 		for _, w := range p.Workers {

@@ -146,7 +146,7 @@ func (s *Supervisor) fromKeeper(ev keeper.Event, ok bool) {
 	case keeper.SpawnFailed:
 		s.step(core.SpawnFailed{Run: ev.Run, Fail: core.Fail{Stage: ev.Stage, Reason: ev.Reason}})
 	case keeper.Exited:
-		s.step(core.Exited{Run: ev.Run, End: endOf(ev.Status), Gone: ev.Gone})
+		s.step(core.Exited{Run: ev.Run, End: s.endOf(ev.Status, ev.PID, ev.StartTicks), Gone: ev.Gone})
 	case keeper.Gone:
 		s.step(core.Gone{Run: ev.Run})
 	case keeper.Stuck:

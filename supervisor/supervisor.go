@@ -75,6 +75,7 @@ type Supervisor struct {
 	replies  map[uint64]chan<- core.Reply
 	nextRef  uint64
 	adopted  int
+	oom      victims
 	pending  bool     // the files on disk were refused
 	damage   []string // what could not be read at the start
 	trouble  map[string]string

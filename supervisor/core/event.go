@@ -48,6 +48,7 @@ type End struct {
 	Code    int    // meaningful when Signal is empty and Unknown false
 	Signal  string // without SIG
 	Core    bool
+	OOM     bool // the signal is KILL, and came from the kernel for want of memory
 	Unknown bool // nobody was there to see it
 }
 

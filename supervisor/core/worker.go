@@ -155,6 +155,9 @@ func (s *State) exitOf(p *Pool, w *Worker, e End) *Exit {
 		x.Reason = "unknown: it ended while nobody could see how"
 	case e.Signal != "":
 		x.Reason = "signal " + e.Signal
+		if e.OOM {
+			x.Reason += " (out of memory)"
+		}
 		if e.Core {
 			x.Reason += ", core dumped"
 		}

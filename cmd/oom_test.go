@@ -1,0 +1,59 @@
+package cmd_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// memoryCgroup makes a cgroup in which there is little memory to be had.
+func memoryCgroup() (dir string, err error) {
+	for root, limit := range map[string]string{
+		"/sys/fs/cgroup/memory": "memory.limit_in_bytes", // the first version of cgroups
+		"/sys/fs/cgroup":        "memory.max",
+	} {
+		dir = filepath.Join(root, fmt.Sprintf("superd-test-%d", os.Getpid()))
+		if err = os.Mkdir(dir, 0o755); err != nil && !os.IsExist(err) {
+			continue
+		}
+		if err = os.WriteFile(filepath.Join(dir, limit), []byte("20000000"), 0o644); err == nil {
+			return dir, nil
+		}
+		os.Remove(dir)
+	}
+	return "", err
+}
+
+// oom tells whether a process can be killed for want of memory here, and superd
+// learn of it.
+func oom() bool {
+	ns, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil || ns != "pid:[4026531836]" {
+		return false
+	}
+	log, err := os.Open("/dev/kmsg")
+	if err != nil {
+		return false
+	}
+	log.Close()
+	if vmstat, _ := os.ReadFile("/proc/vmstat"); !bytes.Contains(vmstat, []byte("\noom_kill ")) {
+		return false
+	}
+	dir, err := memoryCgroup()
+	if err != nil {
+		return false
+	}
+	return os.Remove(dir) == nil
+}
+
+// memcg FILE makes such a cgroup for the time of the script and writes its path
+// into a file.
+func memcg(ts *testscript.TestScript, neg bool, args []string) {
+	dir, err := memoryCgroup()
+	ts.Check(err)
+	ts.Defer(func() { os.Remove(dir) })
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(dir), 0o644))
+}
