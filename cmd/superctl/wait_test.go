@@ -79,7 +79,7 @@ func TestSuperseded(t *testing.T) {
 func TestTimeRunsOut(t *testing.T) {
 	f := newFake(t)
 	f.post = func(string, string) (int, any) { return 200, f.starting("op1") }
-	r := f.ctl("start", "web", "--timeout", "100ms")
+	r := f.ctl("start", "web", "--timeout", "2s")
 	if r.code != 6 || !strings.Contains(r.err, "web: still starting") || !strings.Contains(r.err, "superctl status -w web") {
 		t.Errorf("%+v", r)
 	}

@@ -29,18 +29,14 @@ func fromGod(t *testing.T) {
 		d.keeps(t, startSuperd(t, c, "mailers", place, w), w)
 	}
 	original := func(t *testing.T) {
-		if _, err := exec.LookPath("god"); err != nil {
-			t.Skipf("%v: sudo apt-get install -y ruby-god", err)
-		}
+		peer(t, "god", "ruby-god")
 		d := d
 		d.hopeless, d.orphans = "unmonitored", true
 		w := newWorkshop(t, "worker.sh", "bin/worker")
 		d.keeps(t, startGod(t, strings.ReplaceAll(asUser(c.original), place, w.dir), w), w)
 	}
 	move := func(t *testing.T) {
-		if _, err := exec.LookPath("god"); err != nil {
-			t.Skipf("%v: sudo apt-get install -y ruby-god", err)
-		}
+		peer(t, "god", "ruby-god")
 		w := newWorkshop(t, "worker.sh", "bin/worker")
 		g := startGod(t, strings.ReplaceAll(asUser(c.original), place, w.dir), w)
 		eventually(t, "all are up", func() bool { return len(w.alive()) == d.slots })

@@ -32,16 +32,12 @@ func fromSupervisord(t *testing.T) {
 		d.keeps(t, startSuperd(t, c, "thumbs", place, w), w)
 	}
 	original := func(t *testing.T) {
-		if _, err := exec.LookPath("supervisord"); err != nil {
-			t.Skipf("%v: sudo apt-get install -y supervisor", err)
-		}
+		peer(t, "supervisord", "supervisor")
 		w := newWorkshop(t, "worker.sh", "bin/worker")
 		d.keeps(t, startSupervisord(t, strings.ReplaceAll(asUser(c.original), place, w.dir), w.dir), w)
 	}
 	move := func(t *testing.T) {
-		if _, err := exec.LookPath("supervisord"); err != nil {
-			t.Skipf("%v: sudo apt-get install -y supervisor", err)
-		}
+		peer(t, "supervisord", "supervisor")
 		w := newWorkshop(t, "worker.sh", "bin/worker")
 		s := startSupervisord(t, strings.ReplaceAll(asUser(c.original), place, w.dir), w.dir)
 		eventually(t, "all are up", func() bool { return s.state(0) == "running" && len(w.alive()) == d.slots })

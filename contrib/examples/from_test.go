@@ -46,6 +46,18 @@ func together(t *testing.T, tests ...named) {
 	all.Wait()
 }
 
+// peer lets a test of another supervisor itself go on. They have timings of their
+// own, which a busy machine upsets, and nothing here changes them: make peers.
+func peer(t *testing.T, program, pkg string) {
+	t.Helper()
+	if os.Getenv("PEERS") == "" {
+		t.Skipf("%s itself is compared by make peers", program)
+	}
+	if _, err := exec.LookPath(program); err != nil {
+		t.Fatalf("%v: sudo apt-get install -y %s", err, pkg)
+	}
+}
+
 // carried is a document's configuration, before and after.
 type carried struct {
 	original, superd string
