@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"os/signal"
 	"sync"
 	"syscall"
 	"time"
@@ -135,8 +136,15 @@ func (f *front) follow(stop <-chan struct{}) {
 // do does what one signal asks for.
 func (f *front) do(sig os.Signal) {
 	ctx := context.Background()
-	if sig == syscall.SIGTERM || sig == syscall.SIGINT {
+	switch sig {
+	case syscall.SIGTERM, syscall.SIGINT:
 		_ = f.s.Shutdown(ctx, false, false, "signal "+sig.String())
+		return
+	case syscall.SIGABRT:
+		// It comes from a service manager to whom the loop seems to be stuck: what
+		// all goroutines do goes to standard error, and that was the end.
+		signal.Reset(syscall.SIGABRT)
+		_ = syscall.Kill(os.Getpid(), syscall.SIGABRT)
 		return
 	}
 	if err := f.s.Forward(ctx, sig); err != nil {
