@@ -12,6 +12,7 @@ import (
 	"github.com/superd/superd/config"
 	"github.com/superd/superd/signals"
 	"github.com/superd/superd/supervisor/core"
+	"github.com/superd/superd/supervisor/service"
 	"golang.org/x/sys/unix"
 )
 
@@ -19,6 +20,8 @@ import (
 func (s *Supervisor) Apply(ctx context.Context, by string) (*ApplyResult, error) {
 	s.applying.Lock()
 	defer s.applying.Unlock()
+	s.opt.Service.Tell(service.Reloading())
+	defer s.opt.Service.Tell(service.Ready)
 	cfg, err := s.opt.Load()
 	if err == nil {
 		err = s.fits(cfg)

@@ -34,6 +34,7 @@ func (s *Supervisor) Run() (code int) {
 				s.degrade("clock", fmt.Sprintf("cannot set the timer: %v", err))
 			}
 		}
+		s.report()
 		s.wait()
 		s.rest.stir()
 		for range batch {
@@ -45,6 +46,7 @@ func (s *Supervisor) Run() (code int) {
 	s.stopping = true
 	s.show.info = true
 	s.publishState()
+	s.report()
 	s.end()
 	return s.quit.Code
 }
@@ -63,6 +65,8 @@ func (s *Supervisor) wait() {
 		s.fromKeeper(ev, ok)
 	case <-s.records.state.Changed():
 		s.lookAtState()
+	case <-s.reporter.due():
+		s.reporter.set = time.Time{} // it has gone off, and report is called next
 	}
 }
 
@@ -252,6 +256,7 @@ func (s *Supervisor) end() {
 		s.places.vigil.close()
 	}
 	s.lock.Close()
+	s.opt.Service.Flush(time.Second)
 }
 
 // drain waits until the logs of the last runs are where they belong.

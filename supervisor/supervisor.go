@@ -14,6 +14,7 @@ import (
 	"github.com/superd/superd/supervisor/core"
 	"github.com/superd/superd/supervisor/keeper"
 	"github.com/superd/superd/supervisor/logs"
+	"github.com/superd/superd/supervisor/service"
 )
 
 // Options is what a supervisor is made of.
@@ -25,6 +26,8 @@ type Options struct {
 	// Exe is the program that is the keeper when told to; empty: /proc/self/exe.
 	Exe string
 	Log *slog.Logger
+	// Service is told how superd is; nil: nobody.
+	Service *service.Manager
 
 	// For upgrades: by which path and with which arguments superd was started, and
 	// what surrounds it. Without the latter there are none.
@@ -83,6 +86,7 @@ type Supervisor struct {
 	places   places
 	draining map[string]bool // ended runs whose logs are still read
 	stopping bool
+	reporter reporter
 	quit     *core.Quit
 }
 

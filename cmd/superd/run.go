@@ -8,10 +8,12 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"time"
 
 	"github.com/superd/superd/config"
 	"github.com/superd/superd/supervisor"
 	"github.com/superd/superd/supervisor/proc"
+	"github.com/superd/superd/supervisor/service"
 	"golang.org/x/term"
 )
 
@@ -51,6 +53,10 @@ func check(file string) error {
 
 // maxProcs is how many processors superd uses at most.
 const maxProcs = 4
+
+// recoverPatience is more than a start may take: a predecessor that dies slowly, a
+// keeper that hangs and directories on a dead file server all come to less.
+const recoverPatience = 3 * time.Minute
 
 // runSuperd recovers, serves and supervises until superd is told to end.
 func runSuperd(file string) error {
@@ -96,7 +102,10 @@ func open(file, path string, f *front, before *takeover) (*supervisor.Supervisor
 	for _, w := range cfg.Warnings {
 		f.log.Warn(w.String())
 	}
-	opt := supervisor.Options{Config: cfg, Version: versionName(), Log: f.log,
+	manager := service.Find(func(m string) { f.log.Warn(m) })
+	// After an upgrade it is the watchdog that may have had to wait.
+	manager.Tell(service.Extend(recoverPatience), service.Alive, service.Status("recovering"))
+	opt := supervisor.Options{Config: cfg, Version: versionName(), Log: f.log, Service: manager,
 		Load: func() (*config.Config, error) { return load(cfg.File, nil) },
 		Path: path, Args: os.Args,
 		Outside: supervisor.Outside{Suspend: f.suspend, Signals: f.left, Resume: f.resume},
