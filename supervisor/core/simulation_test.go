@@ -172,6 +172,7 @@ func (h *host) something() {
 	case n == 56:
 		h.keeperDies()
 	case n == 60:
+		h.setWallClock()
 		h.look()
 	case n == 57 && h.chance(6):
 		h.step(Leave{Now: h.chance(3), Detach: h.chance(3), By: "uid 0"})
@@ -184,6 +185,16 @@ func (h *host) something() {
 		h.step([]Event{Exited{Run: "nobody", Gone: true}, Forked{Run: "nobody"}, Gone{Run: "nobody"}, Warned{Run: "nobody"},
 			SpawnFailed{Run: "nobody"}}[h.choose(5)])
 	}
+}
+
+// setWallClock puts it an hour ahead or back: nothing may hang on it but what
+// people read. It takes no choice, so that the same seed gives the same without it.
+func (h *host) setWallClock() {
+	step := time.Hour
+	if h.now.Boot/time.Millisecond%2 == 0 {
+		step = -step
+	}
+	h.now.Wall = h.now.Wall.Add(step)
 }
 
 // look tells of all live runs what they do: most of them something else than before.
