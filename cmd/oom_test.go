@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -56,4 +57,9 @@ func memcg(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Defer(func() { os.Remove(dir) })
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(dir), 0o644))
+}
+
+// reuse tells whether a pid can be had again in a pid namespace of its own.
+func reuse() bool {
+	return exec.Command("unshare", "-p", "-f", "--mount-proc", "sh", "-c", "echo 100 > /proc/sys/kernel/ns_last_pid").Run() == nil
 }

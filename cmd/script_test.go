@@ -60,6 +60,8 @@ func TestScripts(t *testing.T) {
 				return mounts(), nil
 			case "oom":
 				return oom(), nil
+			case "reuse":
+				return reuse(), nil
 			}
 			return false, fmt.Errorf("unknown condition %q", name)
 		},
