@@ -178,6 +178,9 @@ func (a *app) report(h *health) error {
 	} else {
 		a.print("%s", h.line())
 	}
+	if h.State == sevOK && a.unwritten() != nil {
+		return &failure{code: int(sevUnknown)} // 1 would be a warning about the pools
+	}
 	if h.State == sevOK {
 		return nil
 	}

@@ -109,7 +109,7 @@ func (a *app) logs(ctx context.Context, ask *logsAsk) error {
 		err = a.mergeLogs(ctx, sources, ask.follow, out)
 	}
 	if broken := out.close(); broken != nil && (err == nil || errors.Is(err, context.Canceled)) {
-		err = broken
+		err = a.unwritten()
 	}
 	if ask.follow {
 		err = endOfWatch(err)
@@ -135,7 +135,7 @@ func (ask *logsAsk) restricted() string {
 // mistake of the user's, told before superd is asked.
 func (ask *logsAsk) query(now time.Time) (q rpc.LogQuery, err error) {
 	q = rpc.LogQuery{Lines: ask.lines, Run: ask.run, Grep: ask.grep, Follow: ask.follow}
-	if n, err := strconv.Atoi(ask.lines); ask.lines != "" && ask.lines != "all" && (err != nil || n < 0) {
+	if n, err := strconv.Atoi(ask.lines); ask.lines != "" && ask.lines != "all" && (err != nil || n < 0 || ask.lines[0] == '+') {
 		return q, usage("superctl logs POOL -n 100", "cannot show logs: -n %q is neither a number nor all", ask.lines)
 	}
 	if q.Since, err = logTime("--since", ask.since, now); err != nil {
@@ -198,7 +198,11 @@ func (a *app) logSources(ctx context.Context, ask *logsAsk, query rpc.LogQuery) 
 	if len(pools) > 0 || ask.all {
 		st, _, err := a.status(ctx)
 		if err != nil {
-			return nil, false, reworded(err, "show the logs of "+strings.Join(pools, " "))
+			wanted := "show logs"
+			if !ask.all {
+				wanted = "show the logs of " + strings.Join(pools, " ")
+			}
+			return nil, false, reworded(err, wanted)
 		}
 		if targets, err = a.choose(ctx, st, pools, ask.all); err != nil {
 			return nil, false, err

@@ -144,8 +144,28 @@ func TestLogsOfAWorkerThatIsNoMore(t *testing.T) {
 	k.put("web", 0, rpcLine(said("c")).of("web/0"))
 	k.put("web", 1, rpcLine(said("d")).of("web/3"))
 	k.put("web", 2, rpcLine(said("e")).of("web/0"))
-	if r := f.ctl("logs", "web"); r.out != "c\nweb/3 | d\nweb/0 | e\n" {
+	if r := f.ctl("logs", "web"); r.out != "web/0 | c\nweb/3 | d\nweb/0 | e\n" {
 		t.Errorf("%q", r.out)
+	}
+	if r := f.ctl("logs", "web", "--no-prefix"); r.out != "c\nd\ne\n" {
+		t.Errorf("%q", r.out)
+	}
+}
+
+// TestNamesThatComeLate: what was shown before a second worker's lines came
+// cannot be named any more, and no line is lost over that.
+func TestNamesThatComeLate(t *testing.T) {
+	f, k := newLogBook(t)
+	var want strings.Builder
+	for i := range maxHeld + 10 {
+		k.put("web", i, rpcLine(said("a")).of("web/0"))
+		want.WriteString("a\n")
+	}
+	k.put("web", maxHeld+10, rpcLine(said("b")).of("web/1"))
+	k.put("web", maxHeld+11, rpcLine(said("c")).of("web/0"))
+	want.WriteString("web/1 | b\nweb/0 | c\n")
+	if r := f.ctl("logs", "web", "-n", "all"); r.out != want.String() {
+		t.Errorf("%d bytes of %d: %.100q", len(r.out), want.Len(), r.out)
 	}
 }
 
@@ -271,7 +291,7 @@ func TestLogsAsked(t *testing.T) {
 		}
 	}
 	for args, code := range map[string]int{
-		"": 2, "mailers --all": 2, "mailers -n many": 2, "mailers -n -1": 2, "mailers --since never": 2, "mailers --until 5": 2,
+		"": 2, "mailers --all": 2, "mailers -n many": 2, "mailers -n +5": 2, "mailers -n -1": 2, "mailers --since never": 2, "mailers --until 5": 2,
 		"mailers --since 1m --until 2m": 2, "mailers --grep (": 2, "mailers/x": 2, "nosuch": 5, "mailers/7": 5, "job/other": 5, "job/": 5,
 	} {
 		if r := f.ctl(append([]string{"logs"}, strings.Fields(args)...)...); r.code != code || r.out != "" || !strings.Contains(r.err, "next:") {
@@ -317,7 +337,7 @@ func TestTerminalIsNotSteered(t *testing.T) {
 	if err := p.close(); err != nil {
 		t.Fatal(err)
 	}
-	if got := a.out.(*syncBuffer).String(); got != "\x1b[36mm/0 |\x1b[0m ^[c\n\x1b[33mm/1 |\x1b[0m ^[c\n\x1b[36mm/0 |\x1b[0m ^[c\n" {
+	if got := a.out.(*output).w.(*syncBuffer).String(); got != "\x1b[36mm/0 |\x1b[0m ^[c\n\x1b[33mm/1 |\x1b[0m ^[c\n\x1b[36mm/0 |\x1b[0m ^[c\n" {
 		t.Errorf("%q", got)
 	}
 }
@@ -338,6 +358,21 @@ func TestLogsThatCannotBeWritten(t *testing.T) {
 	a := newApp(full{}, &errs, func(name string) string { return map[string]string{"SUPERD_SOCKET": f.path}[name] })
 	if code := a.run(t.Context(), []string{"logs", "-f", "mailers"}); code != 1 || !strings.Contains(errs.String(), "no space") {
 		t.Errorf("%d %s", code, errs.String())
+	}
+}
+
+// TestAnswersThatCannotBeWritten: whoever asks into a file on a full disk is told.
+func TestAnswersThatCannotBeWritten(t *testing.T) {
+	f, _ := newLogBook(t)
+	for args, want := range map[string]int{
+		"status": 1, "status --json": 1, "presets": 1, "version": 1, "--help": 1, "completion bash": 1,
+		"check web": 3, // 1 would be a warning about the pool
+	} {
+		var errs syncBuffer
+		a := newApp(full{}, &errs, func(name string) string { return map[string]string{"SUPERD_SOCKET": f.path}[name] })
+		if code := a.run(t.Context(), strings.Fields(args)); code != want || want == 1 && !strings.Contains(errs.String(), "no space") {
+			t.Errorf("%s: %d %s", args, code, errs.String())
+		}
 	}
 }
 

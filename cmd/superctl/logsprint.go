@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -11,6 +12,12 @@ import (
 
 // logDelay is how long lines may wait for more before they are written out.
 const logDelay = 20 * time.Millisecond
+
+// So much is held back until it is known whether lines need a name.
+const (
+	maxHeld     = 1000
+	maxHeldLine = 16 << 10 // bytes
+)
 
 // logColours are given to workers in turn.
 var logColours = []string{"36", "33", "32", "35", "34", "96", "93", "92", "95", "94"}
@@ -29,7 +36,9 @@ type logPrinter struct {
 	broken  error
 	count   int
 	newest  time.Time
-	only    rpc.Text // the worker of all lines so far
+	only    rpc.Text      // the worker of all lines so far
+	held    []rpc.LogLine // lines of it that may yet need its name
+	holding bool          // none was shown without
 	colours map[rpc.Text]string
 	stamp   time.Time // of head
 	head    []byte    // the newest timestamp as it is printed
@@ -44,7 +53,7 @@ type logPiece struct {
 }
 
 func newLogPrinter(a *app, ask *logsAsk, several bool, stop func(error)) *logPrinter {
-	return &logPrinter{a: a, ask: ask, stop: stop, safe: a.tty, prefixed: several, w: bufio.NewWriterSize(a.out, 256<<10), colours: map[rpc.Text]string{}}
+	return &logPrinter{a: a, ask: ask, stop: stop, safe: a.tty, prefixed: several, holding: !several && !ask.noPrefix, w: bufio.NewWriterSize(a.out, 256<<10), colours: map[rpc.Text]string{}}
 }
 
 // print writes one line. The error is that of an earlier write.
@@ -59,16 +68,13 @@ func (p *logPrinter) print(l rpc.LogLine) error {
 	}
 	switch {
 	case p.a.json:
-		p.line = append(l.AppendJSON(p.line[:0]), '\n')
+		p.write(append(l.AppendJSON(p.line[:0]), '\n'))
 	case l.Missed != "":
 		p.flush()
 		p.a.note("%s: %s", l.Worker, clean(l.Missed))
 		return p.broken
 	default:
-		p.format(&l)
-	}
-	if _, err := p.w.Write(p.line); err != nil && p.broken == nil {
-		p.broken = err
+		p.show(&l)
 	}
 	if !p.waiting && p.broken == nil {
 		p.waiting = true
@@ -82,8 +88,43 @@ func (p *logPrinter) print(l rpc.LogLine) error {
 	return p.broken
 }
 
+// show writes a line as it is shown. The first lines of one worker are held back
+// for a moment: if those of another come too, all of them need a name.
+func (p *logPrinter) show(l *rpc.LogLine) {
+	if p.holding && l.Worker == cmp.Or(p.only, l.Worker) && len(p.held) < maxHeld && len(l.Text()) < maxHeldLine {
+		p.only = l.Worker
+		p.held = append(p.held, l.Clone())
+		return
+	}
+	// One worker was meant; but there are logs of others, from a time when the
+	// pool had more.
+	p.only = cmp.Or(p.only, l.Worker)
+	p.prefixed = p.prefixed || l.Worker != p.only
+	p.release()
+	p.write(p.format(l))
+}
+
+// release shows the lines that were held back.
+func (p *logPrinter) release() {
+	p.holding = false
+	for i := range p.held {
+		p.write(p.format(&p.held[i]))
+	}
+	p.held = nil
+}
+
+func (p *logPrinter) write(line []byte) {
+	p.line = line
+	if _, err := p.w.Write(line); err != nil && p.broken == nil {
+		p.broken = err
+	}
+}
+
 // flush writes out what waits. Once that has failed nothing more is read.
 func (p *logPrinter) flush() {
+	if p.held != nil {
+		p.release()
+	}
 	if err := p.w.Flush(); err != nil && p.broken == nil {
 		p.broken = err
 	}
@@ -96,6 +137,7 @@ func (p *logPrinter) flush() {
 func (p *logPrinter) close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.release()
 	if p.open != (logPiece{}) {
 		_ = p.w.WriteByte('\n') // Flush has its error
 	}
@@ -103,8 +145,8 @@ func (p *logPrinter) close() error {
 	return p.broken
 }
 
-// format puts a line into p.line as it is shown.
-func (p *logPrinter) format(l *rpc.LogLine) {
+// format is a line as it is shown; it is good until the next one.
+func (p *logPrinter) format(l *rpc.LogLine) []byte {
 	b := p.line[:0]
 	piece := logPiece{l.Worker, l.Stream}
 	if p.open != piece || p.open == (logPiece{}) {
@@ -124,17 +166,11 @@ func (p *logPrinter) format(l *rpc.LogLine) {
 	} else {
 		b = append(b, '\n')
 	}
-	p.line = b
+	return b
 }
 
 // before appends what stands before a line: the time, the worker, the stream.
 func (p *logPrinter) before(b []byte, l *rpc.LogLine) []byte {
-	if p.only == "" {
-		p.only = l.Worker
-	}
-	// One worker was meant; but there are logs of others, from a time when the
-	// pool had more.
-	p.prefixed = p.prefixed || l.Worker != p.only
 	apart := p.ask.timestamps && l.Stream == rpc.StreamErr
 	if p.ask.timestamps {
 		b = append(p.appendTime(b, l.Time.Time), ' ')

@@ -31,7 +31,7 @@ type app struct {
 }
 
 func newApp(out, err io.Writer, env func(string) string) *app {
-	a := &app{out: out, err: err, env: env, began: time.Now()}
+	a := &app{out: &output{w: out}, err: err, env: env, began: time.Now()}
 	a.tty, a.width = terminal(out, env)
 	return a
 }
@@ -111,6 +111,9 @@ func (a *app) run(ctx context.Context, args []string) int {
 	err := root.ExecuteContext(ctx)
 	if a.client != nil {
 		a.client.Close()
+	}
+	if err == nil {
+		err = a.unwritten()
 	}
 	if err == nil {
 		return rpc.ExitDone
