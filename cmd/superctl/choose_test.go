@@ -64,6 +64,21 @@ func TestChoosing(t *testing.T) {
 	}
 }
 
+// TestWhoeverMayNothing: what is refused is what was asked for, not the first step
+// to it.
+func TestWhoeverMayNothing(t *testing.T) {
+	f := newFake(t)
+	f.gets["/v1/status"] = rpc.Errorf(rpc.KindForbidden, "cannot show the status: role")
+	for args, says := range map[string]string{
+		"status": "show the status", "events": "show events", "events web": "show events", "show web": "show web",
+		"logs web mailers": "show the logs of web mailers", "logs --all": "show logs", "stop --all": "stop",
+	} {
+		if r := f.ctl(strings.Fields(args)...); r.code != 4 || !strings.HasPrefix(r.err, "cannot "+says+": role\n") {
+			t.Errorf("%s: %+v", args, r)
+		}
+	}
+}
+
 // TestExitCodes: each mistake has its own, and says what to do next.
 func TestExitCodes(t *testing.T) {
 	f := newFake(t)

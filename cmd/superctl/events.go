@@ -41,7 +41,7 @@ func (a *app) events(ctx context.Context, names []string, follow bool, since str
 	}
 	st, _, err := a.status(ctx)
 	if err != nil {
-		return err
+		return reworded(err, "show events")
 	}
 	targets, err := a.choose(ctx, st, names, false)
 	if err != nil {

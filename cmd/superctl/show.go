@@ -32,7 +32,7 @@ func (a *app) show(ctx context.Context, names []string) error {
 	}
 	st, _, err := a.status(ctx)
 	if err != nil {
-		return err
+		return reworded(err, "show "+strings.Join(names, " "))
 	}
 	targets, err := a.choose(ctx, st, names, false)
 	if err != nil {

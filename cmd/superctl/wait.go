@@ -112,7 +112,7 @@ func (a *app) look(ctx context.Context, p *pursuit) error {
 			p.due = time.Now().Add(seen.Again)
 		}
 		if p.reply != nil && p.pool != nil {
-			p.reply.Pool, p.reply.Done, p.reply.Problems = *p.pool, seen.Done && len(seen.Problems) == 0, seen.Problems
+			p.reply.Pool, p.reply.Done, p.reply.Problems = *p.pool, seen.Done && len(seen.Problems) == 0, append([]string{}, seen.Problems...)
 		}
 	case p.pool == nil:
 		p.finished = true

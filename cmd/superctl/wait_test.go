@@ -247,6 +247,9 @@ func TestJSONAfterWaiting(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.out), &reply); err != nil || r.code != 0 || !reply.Done || reply.Pool.Running != 1 || reply.Operation != "op1" {
 		t.Errorf("%v %+v", err, r)
 	}
+	if reply.Problems == nil {
+		t.Errorf("problems is null: %s", r.out)
+	}
 }
 
 func TestApply(t *testing.T) {
