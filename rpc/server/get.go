@@ -93,7 +93,7 @@ func indices(count int) string {
 	case 0:
 		return "no workers"
 	case 1:
-		return "one, " + strconv.Quote("0")
+		return "one, 0"
 	}
 	return strconv.Itoa(count) + ", 0 to " + strconv.Itoa(count-1)
 }
