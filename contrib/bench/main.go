@@ -47,7 +47,7 @@ func bench() error {
 		return err
 	}
 	defer b.starts.Close()
-	for _, measure := range []func() error{b.start, b.rest, b.status, b.idle, b.stop, b.logs, b.reading} {
+	for _, measure := range []func() error{b.start, b.rest, b.status, b.idle, b.recover, b.stop, b.logs, b.reading} {
 		if err := measure(); err != nil {
 			b.end()
 			return err
