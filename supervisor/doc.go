@@ -11,5 +11,5 @@
 // of them than at a first start, that is the only difference.
 //
 // Start reading at loop.go for what goes on, execute.go for what is done, and
-// recover.go for the start.
+// open.go and find.go for the start; upgrade.go for another program in superd's place.
 package supervisor

@@ -173,7 +173,7 @@ func (s *Supervisor) rehearse(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	resume()
+	defer resume() // until then no log is being written
 	for proc.Stuck() {
 		select {
 		case <-ctx.Done():
