@@ -36,7 +36,7 @@ const logsExample = `  superctl logs mailers
   superctl logs mailers/0 -n 1000
   superctl logs -f @web
   superctl logs --since 10m --grep 'Timeout|refused' --all
-  superctl logs mailers --run 01kb2m9w5z
+  superctl logs mailers --run 01k812jlqi74kii4p4q1
   superctl logs mailers --since '2026-11-22 06:00' --until '2026-11-22 06:10' --timestamps`
 
 // logsAsk is what the user of logs wants.

@@ -232,6 +232,23 @@ func TestLogsAreMergedByTime(t *testing.T) {
 	}
 }
 
+// TestARunAmongSeveral: it is one worker's, and all others lack it.
+func TestARunAmongSeveral(t *testing.T) {
+	f, k := newLogBook(t)
+	k.put("web", 1, rpcLine(said("b")).of("web/0"))
+	for _, args := range []string{"logs mailers web --run r1", "logs web mailers --run r1 -n 1"} { // there is no log of mailers
+		if r := f.ctl(strings.Fields(args)...); r.code != 0 || r.out != "web/0 | b\n" || r.err != "" {
+			t.Errorf("%s: %+v", args, r)
+		}
+	}
+	if r := f.ctl("logs", "mailers/0", "mailers/1", "--run", "r1"); r.code != 5 || strings.Count(r.err, "cannot") != 1 {
+		t.Errorf("%+v", r)
+	}
+	if r := f.ctl("logs", "web", "mailers"); r.code != 5 || !strings.Contains(r.err, "mailers") {
+		t.Errorf("without a run: %+v", r)
+	}
+}
+
 // TestFollowingSeveralLogs: the histories once, then what comes, until Ctrl-C.
 func TestFollowingSeveralLogs(t *testing.T) {
 	f, k := newLogBook(t)

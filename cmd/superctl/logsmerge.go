@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -82,10 +84,11 @@ func (a *app) mergeHistory(ctx context.Context, sources []logSource, out *logPri
 	return a.readable(sources, histories)
 }
 
-// readable sorts out the sources that could not be read.
+// readable sorts out the sources that could not be read. A run is one worker's: that
+// the others do not have it is no failure, unless it is nowhere.
 func (a *app) readable(sources []logSource, histories []*logHistory) ([]logSource, error) {
 	var good []logSource
-	var refused error
+	var refused, nowhere error
 	for i, h := range histories {
 		var e *rpc.Error
 		switch {
@@ -93,12 +96,14 @@ func (a *app) readable(sources []logSource, histories []*logHistory) ([]logSourc
 			good = append(good, sources[i])
 		case errors.As(h.err, &e) && e.Kind == rpc.KindConflict:
 			refused = h.err
+		case errors.As(h.err, &e) && e.Kind == rpc.KindNotFound && sources[i].query.Run != "" && !strings.HasPrefix(sources[i].name, "job/"):
+			nowhere, h.err = cmp.Or(nowhere, h.err), nil
 		default:
 			return nil, h.err
 		}
 	}
 	if len(good) == 0 {
-		return nil, refused
+		return nil, cmp.Or(nowhere, refused)
 	}
 	for _, h := range histories {
 		if h.err != nil {
