@@ -18,6 +18,8 @@ type Begin struct {
 	// KeeperLost tells that the keeper is another one than before: what it was
 	// asked for last is known to nobody.
 	KeeperLost bool
+	// Leave has what lives be ended, and nothing taken on or started; nil: no.
+	Leave *Leave
 }
 
 // Recheck tells what lives after the keeper was lost and another took over.

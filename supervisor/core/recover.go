@@ -14,6 +14,7 @@ func (s *State) begin(ev Begin) {
 		s.newBoot(ev.Found)
 	}
 	s.forgetOthers(ev.Found)
+	s.Leaving = ev.Leave // nothing is wanted any more
 	adopted := s.reconcile(ev.Found, ev.KeeperLost)
 	if adopted > 0 {
 		s.emit(Publish{Notice{Type: "superd.adopted", Message: fmt.Sprintf("%d runs taken over", adopted),
@@ -30,6 +31,11 @@ func (s *State) begin(ev Begin) {
 		for _, w := range p.Workers {
 			s.touch(p, w)
 		}
+	}
+	if ev.Leave != nil {
+		s.Leaving = nil
+		s.leave(*ev.Leave)
+		return
 	}
 	s.configure(ev.Specs, true)
 	s.enforce()
@@ -157,7 +163,7 @@ func (s *State) recoverRun(p *Pool, w *Worker, f Found, ok, lost bool) (lives bo
 	case f.Pending:
 	case f.Failed != nil:
 		s.cue(p, w, cue{on: onSpawnFailed, fail: *f.Failed})
-	case !ok && run.PID == 0 && run.Stop != nil:
+	case !ok && run.PID == 0 && (run.Stop != nil || s.Leaving != nil):
 		s.cue(p, w, cue{on: onSpawnFailed, fail: Fail{Stage: "prepare", Reason: "it was not asked for"}})
 	case !ok && run.PID == 0 && !lost:
 		run.RequestedAt = s.now // the time that it may take begins anew

@@ -25,6 +25,7 @@ type world struct {
 	boot   bool    // the records are of this boot
 	quit   *Quit   // superd has ended as told
 	ref    uint64  // of the last command
+	leave  *Leave  // what starts is there to end what it finds
 	past   *history
 
 	// dieBefore is asked before each deed of a step whether superd dies there.
@@ -83,7 +84,7 @@ func (w *world) start() bool {
 		}
 		w.core.Load(reload(w, r.pool, func(p *Pool) *Pool { return p.Clone(nil) }), workers)
 	}
-	begun := w.step(Begin{Specs: w.specs, Found: w.keeper.found(), SameBoot: w.boot})
+	begun := w.step(Begin{Specs: w.specs, Found: w.keeper.found(), SameBoot: w.boot, Leave: w.leave})
 	w.boot = w.boot || begun // superd records the boot when its start is over
 	return begun
 }
