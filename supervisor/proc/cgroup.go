@@ -48,6 +48,9 @@ func cgroupDir(mountinfo, cgroup string) (string, error) {
 	if !ok {
 		return "", errors.New("cannot find cgroup v2: this kernel has put the process into none")
 	}
+	// systemd puts there what it starts beside the main process of a unit with
+	// Delegate=; the runs have their cgroups beside the main process.
+	path = strings.TrimSuffix(path, "/.control")
 	for line := range strings.Lines(mountinfo) {
 		// "31 23 0:28 ROOT POINT OPTIONS [TAG...] - TYPE SOURCE OPTIONS"
 		before, after, ok := strings.Cut(line, " - ")

@@ -14,6 +14,7 @@ func TestCgroupDir(t *testing.T) {
 	for _, c := range []struct{ mounts, own, want string }{
 		{hybrid, "9:name=systemd:/x\n0::/\n", "/sys/fs/cgroup/unified"},
 		{hybrid, "9:name=systemd:/x\n0::/system.slice/superd.service\n", "/sys/fs/cgroup/unified/system.slice/superd.service"},
+		{hybrid, "0::/system.slice/superd.service/.control\n", "/sys/fs/cgroup/unified/system.slice/superd.service"},
 		{"5 4 0:3 /a /mnt/with\\040blank rw - cgroup2 none rw\n", "0::/a/b\n", "/mnt/with blank/b"},
 		{"5 4 0:3 /a /mnt rw - cgroup2 none rw\n", "0::/ab\n", "error"},
 		{"", "0::/\n", "error"},
