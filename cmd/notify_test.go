@@ -157,3 +157,86 @@ func TestStuckLoop(t *testing.T) {
 		t.Errorf("%v; it said\n%s", cmd.ProcessState, tail(said.String(), 30))
 	}
 }
+
+// TestGivenSocket: a control socket that a service manager holds is served, and its name
+// stays when superd ends: whoever calls then is heard by the next superd.
+func TestGivenSocket(t *testing.T) {
+	dir, err := os.MkdirTemp("", "superd-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	defer func() {
+		for _, pid := range (&host{dir: dir}).processes() {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}()
+	file := filepath.Join(dir, "superd.toml")
+	if err := os.WriteFile(file, []byte((&host{dir: dir}).superdTable()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "run"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "run/control.sock")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	given, err := l.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer given.Close()
+	before, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	superd := func(pass bool) (*exec.Cmd, *bytes.Buffer) {
+		t.Helper()
+		cmd := exec.Command("sh", "-c", "LISTEN_PID=$$ exec "+filepath.Join(bin, "superd")+" -c "+file)
+		if pass {
+			cmd.Env = append(os.Environ(), "LISTEN_FDS=1", "LISTEN_FDNAMES=control")
+			cmd.ExtraFiles = []*os.File{given}
+		}
+		said := &bytes.Buffer{}
+		cmd.Stderr = said
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		return cmd, said
+	}
+	ctl := func(args ...string) {
+		t.Helper()
+		cmd := exec.Command(filepath.Join(bin, "superctl"), append([]string{"--socket", path}, args...)...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("superctl %v: %v\n%s", args, err, out)
+		}
+	}
+	same := func(when string) {
+		t.Helper()
+		if now, err := os.Stat(path); err != nil || !os.SameFile(before, now) {
+			t.Errorf("%s the control socket is another one (%v)", when, err)
+		}
+	}
+	// The second is started by hand, while the keeper has the socket of the first.
+	for _, pass := range []bool{true, false, true} {
+		cmd, said := superd(pass)
+		ctl("status")
+		same("while superd runs")
+		if pass {
+			cmd.Process.Kill()
+			cmd.Wait()
+			same("after superd was killed")
+			continue
+		}
+		ctl("shutdown")
+		late := time.AfterFunc(patience, func() { cmd.Process.Kill() })
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("superd: %v\n%s", err, said)
+		}
+		late.Stop()
+		same("after superd has ended")
+	}
+}

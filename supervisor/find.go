@@ -40,6 +40,8 @@ func (s *Supervisor) find(sameBoot bool) (map[string]core.Found, error) {
 		case strings.HasPrefix(r.Run, helperPrefix):
 			s.tellKeeper(s.keeper.Sweep(r.Run))
 			s.tellKeeper(s.keeper.Acknowledge(r.Run))
+		case p == nil && s.opt.leftovers:
+			s.tellKeeper(s.keeper.Sweep(r.Run)) // nobody knows how it is to be stopped
 		case p == nil && r.Phase == keeper.PhaseRunning && !r.Gone:
 			s.damage = append(s.damage, fmt.Sprintf("the keeper has the run %s of %s, pid %d, and there is no such pool (it is left alone)", r.Run, r.Label, r.PID))
 		case p == nil:
@@ -281,12 +283,7 @@ func (s *Supervisor) recheck() {
 // rehold gives a new keeper what the old one held: the control socket, and what
 // must not be lost of the logs.
 func (s *Supervisor) rehold() {
-	f, err := s.listener.(interface{ File() (*os.File, error) }).File()
-	if err == nil {
-		err = s.keeper.Hold(controlName, f)
-		f.Close()
-	}
-	if err != nil {
+	if err := s.holdListener(); err != nil {
 		s.log.Warn("calls may fail while superd is away", "error", err)
 	}
 	if err := s.logs.Rehold(s.keeper.Hold); err != nil {

@@ -246,7 +246,9 @@ func (s *Supervisor) end() {
 		if err := s.keeper.End(ctx); err != nil {
 			s.log.Warn("the keeper stays", "error", err)
 		}
-		os.Remove(s.socketPath())
+		if !s.given {
+			os.Remove(s.socketPath())
+		}
 	}
 	if err := s.records.close(); err != nil {
 		s.log.Warn("the durable state may be behind", "error", err)

@@ -13,6 +13,7 @@ import (
 	"github.com/superd/superd/supervisor/core"
 	"github.com/superd/superd/supervisor/keeper"
 	"github.com/superd/superd/supervisor/logs"
+	"github.com/superd/superd/supervisor/service"
 	"github.com/superd/superd/supervisor/store"
 	"golang.org/x/sys/unix"
 )
@@ -119,18 +120,35 @@ func answers(socket string) bool {
 	return err == nil && string(first[:n]) == "HTTP/"
 }
 
-// controlName is the control socket's name in the keeper.
-const controlName = "control"
+// The control socket's name in the keeper: one that superd has bound, and one that
+// the service manager has, whose name in the file system is not superd's to remove.
+const (
+	controlName = "control"
+	givenName   = "control.given"
+)
 
-// listen gets the control socket back from the keeper, or makes it. The keeper
-// holds it, so that calls made while no superd is there wait in its backlog.
+// listen takes the control socket from the service manager, gets it back from the
+// keeper, or makes it. The keeper holds it, so that calls made while no superd is
+// there wait in its backlog.
 func (s *Supervisor) listen() error {
 	path := s.socketPath()
-	if f, err := s.keeper.Fetch(controlName); err == nil {
+	given, refused := service.TakeListener(path)
+	for _, why := range refused {
+		s.log.Warn(why)
+	}
+	if given != nil && boundTo(given, path) {
+		s.listener, s.given = given, true
+		return s.holdListener()
+	}
+	for _, name := range []string{givenName, controlName} {
+		f, err := s.keeper.Fetch(name)
+		if err != nil {
+			continue
+		}
 		l, err := net.FileListener(f)
 		f.Close()
 		if err == nil && boundTo(l, path) {
-			s.listener = unlinkless(l)
+			s.listener, s.given = unlinkless(l), name == givenName
 			return nil
 		}
 		if err == nil {
@@ -138,6 +156,23 @@ func (s *Supervisor) listen() error {
 		}
 	}
 	return s.bind()
+}
+
+// holdListener has the keeper hold the control socket, and no other one.
+func (s *Supervisor) holdListener() error {
+	f, err := s.listener.(*net.UnixListener).File()
+	if err != nil {
+		return fmt.Errorf("cannot share the control socket: %w", err)
+	}
+	defer f.Close()
+	name, other := controlName, givenName
+	if s.given {
+		name, other = other, name
+	}
+	if err := s.keeper.Hold(name, f); err != nil {
+		return err
+	}
+	return s.keeper.Release(other)
 }
 
 // bind makes the control socket.
@@ -157,12 +192,8 @@ func (s *Supervisor) bind() error {
 	if err := os.Chmod(path, 0o666); err != nil {
 		return fmt.Errorf("cannot open the control socket to clients: %w", err)
 	}
-	f, err := l.(*net.UnixListener).File()
-	if err != nil {
-		return fmt.Errorf("cannot share the control socket: %w", err)
-	}
-	defer f.Close()
-	return s.keeper.Hold(controlName, f)
+	s.given = false
+	return s.holdListener()
 }
 
 // unlinkless keeps a listener from removing its socket's name when it is closed:
@@ -222,7 +253,13 @@ func (s *Supervisor) recover() error {
 	s.lookAtState()
 	ctx, cancel := context.WithTimeout(context.Background(), resolvePatience)
 	defer cancel()
-	s.step(core.Begin{Specs: s.specs(ctx, s.opt.Config), Found: found, SameBoot: sameBoot, KeeperLost: started})
+	begin := core.Begin{Found: found, SameBoot: sameBoot, KeeperLost: started}
+	if s.opt.leftovers {
+		begin.Leave = &core.Leave{By: "superd leftovers"}
+	} else {
+		begin.Specs = s.specs(ctx, s.opt.Config)
+	}
+	s.step(begin)
 	s.recorded(s.records.belong())
 	s.prune(found)
 	s.watchPlaces()

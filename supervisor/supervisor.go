@@ -28,6 +28,8 @@ type Options struct {
 	Log *slog.Logger
 	// Service is told how superd is; nil: nobody.
 	Service *service.Manager
+	// leftovers: nothing is started, and all that lives is ended.
+	leftovers bool
 
 	// For upgrades: by which path and with which arguments superd was started, and
 	// what surrounds it. Without the latter there are none.
@@ -87,6 +89,7 @@ type Supervisor struct {
 	draining map[string]bool // ended runs whose logs are still read
 	stopping bool
 	reporter reporter
+	given    bool // the control socket is the service manager's
 	quit     *core.Quit
 }
 

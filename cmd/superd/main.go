@@ -113,6 +113,14 @@ func command() *cobra.Command {
 			RunE: func(*cobra.Command, []string) error { fmt.Print(config.Starter()); return nil },
 		},
 		&cobra.Command{
+			Use: "leftovers", Short: "end what a superd has left that lives no more",
+			Long: "leftovers ends the workers and the keeper of a superd that was killed and that nobody starts\n" +
+				"again, each by its stop sequence. Where a superd lives it touches nothing. As ExecStopPost= of\n" +
+				"a unit it does so only if systemd is told to stop the unit; else a superd follows.",
+			Example: "  superd leftovers -c /etc/superd/superd.toml", Args: cobra.NoArgs,
+			RunE: func(*cobra.Command, []string) error { return leftovers(file) },
+		},
+		&cobra.Command{
 			Use: "version", Short: "print superd's version", Args: cobra.NoArgs,
 			RunE: func(*cobra.Command, []string) error { fmt.Println("superd", versionName()); return nil },
 		},
