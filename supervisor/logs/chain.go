@@ -109,34 +109,79 @@ func readNames(dir int) ([]string, error) {
 	return f.Readdirnames(-1)
 }
 
-// older finds the part before those that are known; nil: there is none.
-func (c *chain) older() (*part, error) {
-	for misses := 0; !c.all; {
-		c.num++
-		p, err := c.r.openPart(c, c.num)
+// head is the inode of what has the log's name; it changes with each rotation.
+func (c *chain) head() uint64 {
+	var st unix.Stat_t
+	if unix.Fstatat(c.r.dir, c.name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+		return 0
+	}
+	return st.Ino
+}
+
+// search opens the log's files from that number on and hands them to each, which
+// may close them, until it is done. Rotations may move the files while they are
+// looked for, even as fast as the search goes on: then it goes back.
+func (c *chain) search(from, most int, each func(*part) (done bool, err error)) error {
+	head, last, again := c.head(), from-1, 0
+	for num := from; ; num++ {
+		if err := c.r.ctx.Err(); err != nil {
+			return err
+		}
+		p, err := c.r.openPart(c, num)
 		if err != nil {
+			return err
+		}
+		if p != nil {
+			last = num
+			if done, err := each(p); done || err != nil {
+				return err
+			}
+			continue
+		}
+		if num <= most || num < last+3 { // a rotation that was broken off left a gap
+			continue
+		}
+		now := c.head()
+		if now == head || again == 100 {
+			return nil
+		}
+		head, num = now, last
+		again++
+	}
+}
+
+// older finds the part before those that are known; nil: there is none.
+func (c *chain) older() (found *part, err error) {
+	if c.all {
+		return nil, nil
+	}
+	err = c.search(c.num+1, c.most, func(p *part) (bool, error) {
+		c.num = p.num
+		if c.knows(p) || len(c.parts) > 0 && c.younger(p, c.parts[len(c.parts)-1], c.parts[0].file) {
+			p.close()
+			return false, nil
+		}
+		found = p
+		return true, nil
+	})
+	if found == nil {
+		c.all = err == nil
+		return nil, err
+	}
+	if !found.final && c.r.q.Follow {
+		if found.size, err = found.whole(found.size); err != nil {
 			return nil, err
 		}
-		if p == nil {
-			if misses++; c.num > c.most && misses > 2 {
-				c.all = true
-			}
-			continue
-		}
-		misses = 0
-		if c.knows(p) {
-			p.close()
-			continue
-		}
-		if !p.final && c.r.q.Follow {
-			if p.size, err = p.whole(p.size); err != nil {
-				return nil, err
-			}
-		}
-		c.parts = append(c.parts, p)
-		return p, nil
+		found.countRecords()
 	}
-	return nil, nil
+	c.parts = append(c.parts, found)
+	return found, nil
+}
+
+// younger tells that p, which was found behind q, was begun after it: rotations
+// have moved it there since the log's head was another.
+func (c *chain) younger(p, q *part, head uint64) bool {
+	return p.made != 0 && q.made != 0 && p.made > q.made && c.head() != head
 }
 
 func (c *chain) knows(p *part) bool {

@@ -253,12 +253,8 @@ func (c *chain) replace() error {
 	for i := range newer[1:] {
 		newer[i].follows(newer[i+1])
 	}
-	for _, p := range c.parts[1:] {
-		p.dropStream()
-		p.close()
-	}
-	c.at = len(newer)
-	c.parts = append(newer, old)
+	c.parts = append(newer, c.parts[:c.at+1]...) // those that are read are closed
+	c.at += len(newer)
 	c.all = true
 	return nil
 }
@@ -266,39 +262,35 @@ func (c *chain) replace() error {
 // newer opens the files that were begun after old, newest first, and tells
 // whether old is still there.
 func (c *chain) newer(old *part) (newer []*part, found bool, err error) {
-	known := &chain{r: c.r}
-	for num, misses := 0, 0; misses < 3; num++ {
-		p, err := c.r.openPart(c, num)
-		if err != nil {
-			return nil, false, err
-		}
-		if p == nil {
-			misses++
-			continue
-		}
-		misses = 0
-		if old.same(p) {
+	known, head := &chain{r: c.r}, c.head()
+	err = c.search(0, 0, func(p *part) (bool, error) {
+		if found = old.same(p); found {
 			if old.held == nil {
 				old.adopt(p)
 			}
-			old.num = num
+			old.num = p.num
 			p.close()
-			return newer, true, nil
+			return true, nil
 		}
-		if known.parts = newer; known.knows(p) {
-			p.close()
-			continue
-		}
-		if !p.final {
-			if p.size, err = p.whole(p.size); err != nil {
-				return nil, false, err
-			}
-			p.countRecords()
+		known.parts = newer
+		if known.knows(p) || len(newer) > 0 && c.younger(p, newer[len(newer)-1], head) {
+			p.close() // it has moved; what is younger is found next time
+			return false, nil
 		}
 		newer = append(newer, p)
+		if p.final {
+			return false, nil
+		}
+		size, err := p.whole(p.size)
+		p.size = size
+		p.countRecords()
+		return false, err
+	})
+	if err != nil || found {
+		return newer, found, err
 	}
 	for i, p := range newer { // old was removed: the others may be older
-		if p.num > 0 && (p.made == 0 || p.made < old.made) {
+		if p.num > 0 && (old.made == 0 || p.made == 0 || p.made < old.made) {
 			for _, p := range newer[i:] {
 				p.close()
 			}

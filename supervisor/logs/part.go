@@ -59,6 +59,20 @@ type held struct {
 // openPart opens the file of that number. nil: it is not there, or it is nothing
 // that superd would have made.
 func (r *reader) openPart(c *chain, num int) (*part, error) {
+	for again := 0; ; again++ {
+		p, err := r.tryPart(c, num)
+		if p == nil || err != nil || p.made != 0 || again == 100 {
+			return p, err
+		}
+		var st unix.Stat_t
+		if unix.Fstatat(r.dir, p.name(), &st, unix.AT_SYMLINK_NOFOLLOW) == nil && st.Ino == p.file {
+			return p, nil // it has no index
+		}
+		p.close() // it was moved before its index was open
+	}
+}
+
+func (r *reader) tryPart(c *chain, num int) (*part, error) {
 	for _, packed := range []bool{false, true} {
 		if packed && num == 0 {
 			break
@@ -150,25 +164,20 @@ func (p *part) open() (*held, error) {
 	if p.held != nil || p.failed != nil {
 		return p.held, p.failed
 	}
-	for num, misses := p.num, 0; misses < 3; num++ {
-		q, err := p.r.openPart(p.c, num)
-		if err != nil {
-			p.failed = err
-			return nil, err
-		}
-		if q == nil {
-			misses++
-			continue
-		}
-		misses = 0
-		if p.same(q) {
-			p.adopt(q)
-			return p.held, nil
-		}
-		q.close()
-	}
 	p.failed = errGone
-	return nil, errGone
+	err := p.c.search(p.num, p.num, func(q *part) (bool, error) {
+		if !p.same(q) {
+			q.close()
+			return false, nil
+		}
+		p.failed = nil
+		p.adopt(q)
+		return true, nil
+	})
+	if err != nil {
+		p.failed = err
+	}
+	return p.held, p.failed
 }
 
 // same tells whether q, just opened, is the file that p is.
@@ -176,6 +185,9 @@ func (p *part) same(q *part) bool {
 	if p.made != 0 && q.made != 0 {
 		// An index that was begun anew for the same log knows of none before it.
 		return p.ino == q.ino && (p.made == q.made || q.before == 0 && !q.packed)
+	}
+	if p.ino != 0 && q.ino != 0 { // one was just made, and has no index yet
+		return p.ino == q.ino
 	}
 	return p.file == q.file && p.packed == q.packed
 }
