@@ -7,6 +7,7 @@ GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  := -X main.version=$(VERSION)
 PREFIX   ?= /usr/local
+UNITDIR  ?= $(PREFIX)/lib/systemd/system
 BIN      ?= bin
 
 # Where an ordering of goroutines can be wrong: checked by every make test.
@@ -66,6 +67,11 @@ install: build man
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/bash-completion/completions contrib/completions/superctl
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/zsh/site-functions contrib/completions/_superctl
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d contrib/completions/superctl.fish
+	install -d $(DESTDIR)$(UNITDIR)
+	for unit in superd.service superd.socket; do \
+		sed 's,/usr/local/bin/,$(PREFIX)/bin/,' contrib/systemd/$$unit >$(DESTDIR)$(UNITDIR)/$$unit && \
+		chmod 644 $(DESTDIR)$(UNITDIR)/$$unit || exit 1; \
+	done
 
 clean:
 	rm -rf bin

@@ -34,7 +34,7 @@ var pages = []page{
 	},
 	{
 		name: "superd", section: 8, about: "keep pools of worker processes running", source: "docs/operations.md",
-		synopsis: []string{"superd [run] [-c FILE]", "superd check [-c FILE]", "superd init", "superd version"},
+		synopsis: []string{"superd [run] [-c FILE]", "superd check [-c FILE]", "superd init", "superd leftovers [-c FILE]", "superd version"},
 		intro:    superdIntro,
 		see:      "superctl(1), superd.toml(5), systemd(1)",
 	},
@@ -49,6 +49,7 @@ them, and survives its own death. Its command line is superctl(1).
 | ` + "`run`" + ` | run superd in the foreground; also what it does without a command |
 | ` + "`check`" + ` | check the configuration and say everything that is wrong with it. (superctl check is another thing: it asks a superd that runs for the health of its pools.) |
 | ` + "`init`" + ` | print a commented configuration file to start from |
+| ` + "`leftovers`" + ` | end what a superd has left that was killed and that nobody starts again; where one lives it touches nothing |
 | ` + "`version`" + ` | print superd's version |
 | ` + "`-c`, `--config FILE`" + ` | the configuration file |
 `

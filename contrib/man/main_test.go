@@ -168,6 +168,7 @@ func TestInstall(t *testing.T) {
 	for _, name := range []string{
 		"bin/superd", "bin/superctl",
 		"share/man/man1/superctl.1", "share/man/man5/superd.toml.5", "share/man/man8/superd.8",
+		"lib/systemd/system/superd.service", "lib/systemd/system/superd.socket",
 		"share/bash-completion/completions/superctl", "share/zsh/site-functions/_superctl", "share/fish/vendor_completions.d/superctl.fish",
 	} {
 		info, err := os.Stat(filepath.Join(dir, "root/usr", name))
@@ -185,6 +186,10 @@ func TestInstall(t *testing.T) {
 	}
 	if out, err := exec.Command(filepath.Join(dir, "root/usr/bin/superctl"), "version").Output(); err != nil || string(out) != "superctl 9.8.7\n" {
 		t.Errorf("%q %v", out, err)
+	}
+	if unit, err := os.ReadFile(filepath.Join(dir, "root/usr/lib/systemd/system/superd.service")); err != nil ||
+		!strings.Contains(string(unit), "\nExecStart=/usr/bin/superd run\n") || strings.Contains(string(unit), "/usr/local") {
+		t.Errorf("the unit starts another superd (%v):\n%s", err, unit)
 	}
 	if page, err := os.ReadFile(filepath.Join(dir, "root/usr/share/man/man1/superctl.1")); err != nil || !strings.Contains(string(page), `"superd 9.8.7"`) {
 		t.Errorf("the page is of another version (%v)", err)
