@@ -2,6 +2,7 @@ package logs
 
 import (
 	"cmp"
+	"errors"
 	"os"
 	"slices"
 	"strconv"
@@ -106,7 +107,11 @@ func readNames(dir int) ([]string, error) {
 	}
 	f := os.NewFile(uintptr(fd), ".")
 	defer f.Close()
-	return f.Readdirnames(-1)
+	names, err := f.Readdirnames(-1)
+	if errors.Is(err, unix.ENOENT) { // the folder was removed; it may be made anew
+		err = nil
+	}
+	return names, err
 }
 
 // head is the inode of what has the log's name; it changes with each rotation.
