@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/superd/superd/rpc"
 	"github.com/superd/superd/signals"
@@ -62,6 +63,9 @@ func (a *app) logsCommand() *cobra.Command {
 		ValidArgsFunction: a.completePools,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ask.names = args
+			if err := noEmptyOption(cmd); err != nil {
+				return err
+			}
 			return a.logs(cmd.Context(), &ask)
 		},
 	}
@@ -121,6 +125,21 @@ func (a *app) logs(ctx context.Context, ask *logsAsk) error {
 		a.note("no lines%s", ask.restricted())
 	}
 	return nil
+}
+
+// noEmptyOption refuses an option that was given without a value, as an unset
+// variable of a script does: left out silently it would show everything.
+func noEmptyOption(cmd *cobra.Command) error {
+	var empty []string
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if f.Value.Type() == "string" && f.Value.String() == "" {
+			empty = append(empty, "--"+f.Name)
+		}
+	})
+	if len(empty) == 0 {
+		return nil
+	}
+	return usage(cmd.CommandPath()+" --help", "cannot show logs: %s is empty; give it a value, or leave it out", strings.Join(empty, ", "))
 }
 
 // restricted says what kept lines from fitting.

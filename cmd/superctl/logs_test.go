@@ -308,7 +308,7 @@ func TestLogsAsked(t *testing.T) {
 		}
 	}
 	for args, code := range map[string]int{
-		"": 2, "mailers --all": 2, "mailers -n many": 2, "mailers -n +5": 2, "mailers -n -1": 2, "mailers --since never": 2, "mailers --until 5": 2,
+		"": 2, "mailers --all": 2, "mailers --run=": 2, "mailers --since=": 2, "mailers --grep= --until=": 2, "mailers -n many": 2, "mailers -n +5": 2, "mailers -n -1": 2, "mailers --since never": 2, "mailers --until 5": 2,
 		"mailers --since 1m --until 2m": 2, "mailers --grep (": 2, "mailers/x": 2, "nosuch": 5, "mailers/7": 5, "job/other": 5, "job/": 5,
 	} {
 		if r := f.ctl(append([]string{"logs"}, strings.Fields(args)...)...); r.code != code || r.out != "" || !strings.Contains(r.err, "next:") {
