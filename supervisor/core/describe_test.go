@@ -67,7 +67,7 @@ func describeEvent(ev Event) string {
 	case Warned:
 		return ev.Run + ": " + ev.Message
 	case Leave:
-		return fmt.Sprintf("superd is told to end%s%s", map[bool]string{true: " now"}[ev.Now], map[bool]string{true: ", detached"}[ev.Detach])
+		return fmt.Sprintf("superd is told to end%s%s%s", map[bool]string{true: " within " + ev.Within.String()}[ev.Within > 0], map[bool]string{true: " now"}[ev.Now], map[bool]string{true: ", detached"}[ev.Detach])
 	case Tick:
 		return "tick"
 	}

@@ -1,6 +1,10 @@
 package core
 
-import "github.com/superd/superd/config"
+import (
+	"time"
+
+	"github.com/superd/superd/config"
+)
 
 // Event is something that happened outside. What concerns a run names it: an
 // event of a run that is in no slot is answered by forgetting the run, and so
@@ -109,7 +113,10 @@ type Warned struct{ Run, Message string }
 
 // Leave ends superd.
 type Leave struct {
-	Now    bool // KILL at once
+	Now bool // KILL at once
+	// Within is how long a run may take to end, whatever its stop sequence says,
+	// from when it is told to, or from now on; 0: as long as its sequence says.
+	Within time.Duration
 	Detach bool // the workers stay
 	Code   int  // superd's exit code when all is done
 	By     string

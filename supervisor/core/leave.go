@@ -1,6 +1,13 @@
 package core
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/superd/superd/signals"
+)
 
 // ExitEssentialFailed is superd's exit code when an essential pool has failed.
 const ExitEssentialFailed = 10
@@ -11,6 +18,10 @@ func (s *State) leave(ev Leave) {
 		if ev.Now && !s.Leaving.Now && !s.Leaving.Detach {
 			s.Leaving.Now = true
 			s.leaveOn()
+		}
+		if ev.Within > 0 && s.Leaving.Within == 0 && !s.Leaving.Detach {
+			s.Leaving.Within, s.Leaving.By = ev.Within, ev.By
+			s.hurry()
 		}
 		return
 	}
@@ -54,6 +65,43 @@ func (s *State) leaveOn() {
 		s.left = true
 		s.emit(Quit{Code: s.Leaving.Code})
 	}
+}
+
+// hurry bounds what the runs that are being ended may still take.
+func (s *State) hurry() {
+	l := s.Leaving
+	s.emit(Publish{Notice{Type: "superd.stopping", Message: fmt.Sprintf("%s: no worker has more than %s to end", l.By, signals.FormatDuration(l.Within)),
+		Data: map[string]any{"now": l.Now, "detach": l.Detach, "code": l.Code}}})
+	for _, name := range s.names() {
+		p := s.Pools[name]
+		for _, w := range p.Workers {
+			if w.Run == nil || w.Run.Stop == nil || w.Run.Exit != nil {
+				continue
+			}
+			st := w.Run.Stop
+			spent := time.Duration(0)
+			if st.Step >= 0 {
+				spent = s.now.After(st.At)
+			}
+			st.Sequence = within(st.Sequence, max(st.Step, 0), spent, l.Within)
+			s.touch(p, w)
+		}
+	}
+}
+
+// within is a stop sequence that takes no more than limit from now on. It is in a
+// step since spent; the ones before it stay as they are.
+func within(seq signals.Sequence, step int, spent, limit time.Duration) signals.Sequence {
+	seq = slices.Clone(seq)
+	for i := step; i < len(seq) && seq[i].Signal != syscall.SIGKILL; i++ {
+		if seq[i].Forever || seq[i].Wait-spent > limit {
+			seq[i].Wait, seq[i].Forever = spent+limit, false
+			return append(seq[:i+1], killSequence...)
+		}
+		limit -= max(seq[i].Wait-spent, 0)
+		spent = 0
+	}
+	return seq
 }
 
 // leanedOn tells whether a pool that comes after p still has runs.

@@ -176,6 +176,9 @@ func (h *host) something() {
 		h.look()
 	case n == 57 && h.chance(6):
 		h.step(Leave{Now: h.chance(3), Detach: h.chance(3), By: "uid 0"})
+		if h.core != nil && h.chance(3) {
+			h.step(Leave{Within: time.Second + h.upTo(20*time.Second), By: "the system goes down"})
+		}
 	case n == 58 && h.chance(8):
 		h.reboot()
 	case n == 59:

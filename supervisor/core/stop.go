@@ -74,6 +74,9 @@ func (s *State) end(p *Pool, w *Worker, st *Stop) {
 	if run.Stop != nil && run.Stop.Failure {
 		st.Failure, st.Reason = true, run.Stop.Reason
 	}
+	if s.Leaving != nil && s.Leaving.Within > 0 {
+		st.Sequence = within(st.Sequence, 0, 0, s.Leaving.Within)
+	}
 	run.Stop = st
 	if run.PID == 0 {
 		s.emit(CancelSpawn{Run: run.ID})

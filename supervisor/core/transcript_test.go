@@ -29,7 +29,7 @@ var update = flag.Bool("update", false, "write the transcripts anew")
 //	> look web/0 busy|idle [changed]           its title was looked at, and has changed since the last look
 //	> wait 10s                                 time passes, with all that comes of it
 //	> crash, > crash before spawn              superd dies, at once or before such a deed
-//	> keeper dies, > reboot, > leave [now] [detach]
+//	> keeper dies, > reboot, > leave [now] [detach] [within 15s]
 //	> show                                     the workers as they are
 //
 // All other lines are what follows; `go test -update` writes them.
@@ -169,7 +169,11 @@ func (s *script) do(w []string) {
 	case "reboot":
 		s.reboot()
 	case "leave":
-		s.step(Leave{Now: slices.Contains(w, "now"), Detach: slices.Contains(w, "detach"), By: "uid 0"})
+		leave := Leave{Now: slices.Contains(w, "now"), Detach: slices.Contains(w, "detach"), By: "uid 0"}
+		if i := slices.Index(w, "within"); i >= 0 {
+			leave.Within, leave.By = s.duration(w[i+1]), "the system goes down"
+		}
+		s.step(leave)
 	case "show":
 		for _, name := range s.core.names() {
 			for _, worker := range s.core.Pools[name].Workers {
