@@ -10,7 +10,6 @@ var notYet = []struct {
 	instead string
 }{
 	{key: "superd.watch", off: isFalse, instead: "false"},
-	{key: "superd.shutdown_timeout", off: isText("90s"), instead: `"90s"`},
 	{key: "superd.metrics", off: isText(""), instead: `""`},
 	{key: "job"},
 	{key: "notify"},

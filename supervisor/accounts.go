@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -61,7 +63,10 @@ type helpers struct {
 	mu    sync.Mutex
 	last  atomic.Uint64
 	ended map[string]chan keeper.Event
+	over  bool // no more are run
 }
+
+var errHelpersOver = errors.New("superd is ending")
 
 const helperPrefix = "helper"
 
@@ -80,6 +85,62 @@ func (h *helpers) take(ev keeper.Event) bool {
 		delete(h.ended, ev.Run)
 	}
 	return true
+}
+
+// await has a helper's end told to a channel; false: no more helpers are run.
+func (h *helpers) await(run string, ended chan keeper.Event) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.over {
+		return false
+	}
+	if h.ended == nil {
+		h.ended = map[string]chan keeper.Event{}
+	}
+	h.ended[run] = ended
+	return true
+}
+
+func (h *helpers) forget(run string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.ended, run)
+}
+
+// close lets no more helpers be run, and tells which have not ended.
+func (h *helpers) close() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.over = true
+	return slices.Collect(maps.Keys(h.ended))
+}
+
+// closed tells that no more helpers are run.
+func (h *helpers) closed() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.over
+}
+
+// endHelpers ends the helpers that are left when the loop has ended: the keeper does
+// not go while it has any.
+func (s *Supervisor) endHelpers() {
+	for _, run := range s.helpers.close() {
+		s.tellKeeper(s.keeper.Sweep(run))
+	}
+	late := time.NewTimer(drainPatience)
+	defer late.Stop()
+	for len(s.helpers.close()) > 0 {
+		select {
+		case ev, ok := <-s.keeper.Events():
+			if !ok {
+				return
+			}
+			s.helpers.take(ev)
+		case <-late.C:
+			return
+		}
+	}
 }
 
 // getent asks the host's name services for what the files lack (getent(1)).
@@ -131,16 +192,15 @@ func (s *Supervisor) helper(ctx context.Context, sp keeper.Spawn) (out []byte, e
 	sp.Run = fmt.Sprintf("%s%s%d", helperPrefix, strconv.FormatInt(s.started.UnixNano(), 36), s.helpers.last.Add(1))
 	sp.Stdout, sp.Stderr = w, null
 	ended := make(chan keeper.Event, 1)
-	s.helpers.mu.Lock()
-	if s.helpers.ended == nil {
-		s.helpers.ended = map[string]chan keeper.Event{}
+	if !s.helpers.await(sp.Run, ended) {
+		w.Close()
+		return nil, end, errHelpersOver
 	}
-	s.helpers.ended[sp.Run] = ended
-	s.helpers.mu.Unlock()
 	client := s.prepare.keeper()
 	err = client.Spawn(ctx, sp)
 	w.Close()
 	if err != nil {
+		s.helpers.forget(sp.Run)
 		return nil, end, err
 	}
 	stop := context.AfterFunc(ctx, func() { client.Sweep(sp.Run); r.SetReadDeadline(time.Now()) })
@@ -150,6 +210,7 @@ func (s *Supervisor) helper(ctx context.Context, sp keeper.Spawn) (out []byte, e
 	case end = <-ended:
 		return out, end, err
 	case <-ctx.Done():
+		s.helpers.forget(sp.Run) // its keeper may have died
 		return nil, end, fmt.Errorf("%s: %w", sp.Args[0], ctx.Err())
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/superd/superd/config"
@@ -64,7 +65,7 @@ func askBy(dir string, opt Options, path string, args []string) ([]byte, error) 
 	}
 	answer := os.NewFile(uintptr(out), "answer")
 	defer answer.Close()
-	run := fmt.Sprintf("%s%dask", helperPrefix, os.Getpid())
+	run := fmt.Sprintf("%sask%s", helperPrefix, strconv.FormatInt(time.Now().UnixNano(), 36))
 	err = client.Spawn(ctx, keeper.Spawn{Run: run, Path: path, Args: append([]string{filepath.Base(path)}, args...),
 		Env: []string{"PATH=/usr/bin:/bin", "LC_ALL=C"}, Dir: "/", KillScope: config.ScopeGroup, Stdout: answer})
 	if err != nil {

@@ -233,6 +233,7 @@ func (s *Supervisor) end() {
 	s.doors.close()
 	if !s.quit.Detached {
 		s.drain()
+		s.endHelpers()
 	}
 	s.prepare.close()
 	ctx, cancel := context.WithTimeout(context.Background(), drainPatience)
@@ -269,10 +270,11 @@ func (s *Supervisor) drain() {
 		select {
 		case <-s.inbox.filled:
 			s.takeInbox()
-		case _, ok := <-s.keeper.Events():
+		case ev, ok := <-s.keeper.Events():
 			if !ok {
 				return
 			}
+			s.helpers.take(ev)
 		case <-late.C:
 			s.log.Warn("some output was not written", "runs", len(s.draining))
 			return

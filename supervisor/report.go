@@ -1,11 +1,16 @@
 package supervisor
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
+	"github.com/superd/superd/config"
 	"github.com/superd/superd/supervisor/core"
+	"github.com/superd/superd/supervisor/keeper"
 	"github.com/superd/superd/supervisor/service"
 )
 
@@ -17,6 +22,9 @@ const (
 	// extendBy from then on: it may not ask again while it writes the last lines.
 	extendPause = 10 * time.Second
 	extendBy    = 60 * time.Second
+	// While superd stops it asks at first and every systemPause whether the whole
+	// system goes down.
+	systemPause = time.Minute
 )
 
 // reporter is what the loop has told the service manager, and when it is to tell it
@@ -30,6 +38,7 @@ type reporter struct {
 	stale    bool      // there may be another one
 
 	statusAt, aliveAt, extendAt time.Time // when each may, or has to, be told next
+	systemAt                    time.Time // when systemd may be asked next
 
 	timer *time.Timer
 	set   time.Time // what it is set to; zero: nothing
@@ -61,6 +70,10 @@ func (s *Supervisor) report() {
 		}
 		m.Tell(service.Extend(extendBy))
 		r.extendAt = at.Add(extendPause)
+		if s.state.Leaving.Within == 0 && !at.Before(r.systemAt) {
+			r.systemAt = at.Add(systemPause)
+			go s.askSystem()
+		}
 	}
 	if !r.ready {
 		// Recovery is done, and what it has decided is on its way.
@@ -108,6 +121,36 @@ func (r *reporter) arm(at time.Time) {
 		r.timer.Reset(next.Sub(at))
 	}
 	r.set = next
+}
+
+// askSystem asks systemd whether the system goes down. If so no worker has more time
+// than shutdown_timeout. Who cannot be asked is not waited for: the workers then have
+// the time that they have anyhow.
+func (s *Supervisor) askSystem() {
+	if _, err := os.Stat("/run/systemd/system"); err != nil {
+		return // another service manager, which has no such state
+	}
+	path, err := config.LookPath("systemctl", "/", "/usr/bin:/bin")
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), getentPatience)
+	defer cancel()
+	out, err := s.help(ctx, keeper.Spawn{Path: path, Args: []string{"systemctl", "show", "--property=SystemState", "--value"},
+		Env: []string{"PATH=/usr/bin:/bin", "LC_ALL=C"}, Dir: "/", KillScope: config.ScopeGroup})
+	if errors.Is(err, errHelpersOver) || s.helpers.closed() {
+		return // there is nobody left to hurry
+	}
+	if err != nil {
+		s.log.Warn("cannot learn whether the system goes down", "error", err)
+		return
+	}
+	if strings.TrimSpace(string(out)) != "stopping" {
+		return
+	}
+	_ = s.ask(ctx, func() {
+		s.step(core.Leave{Within: s.config.Load().ShutdownTimeout, By: "the system goes down"})
+	})
 }
 
 // summary is a snapshot in a line: "5 pools, 38/40 healthy, 1 deploying".

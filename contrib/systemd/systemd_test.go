@@ -53,6 +53,7 @@ func TestUnderSystemd(t *testing.T) {
 		{"refused", refused},
 		{"detached", detached},
 		{"socket", socket},
+		{"poweroff", poweroff},
 	} {
 		ok := t.Run(part.name, func(t *testing.T) {
 			inner := *l
@@ -291,6 +292,15 @@ func detached(l *lab) {
 	}
 	l.run("systemctl", "start", "superd")
 	l.same(workers, "superd was away")
+
+	// A superd that has nothing to stop does not leave a keeper that still does
+	// something for it.
+	l.run("superctl", "stop", "slow", "apart")
+	_, keeper, _ := l.status()
+	l.run("systemctl", "stop", "superd")
+	l.gone(keeper, workers)
+	l.run("systemctl", "start", "superd")
+	l.run("superctl", "start", "slow", "apart")
 	l.run("systemctl", "stop", "superd")
 }
 
@@ -320,4 +330,37 @@ func socket(l *lab) {
 	}
 	l.run("systemctl", "stop", "superd.socket", "superd.service")
 	l.is("ActiveState", "inactive")
+}
+
+// poweroff: when the system goes down no worker has more than shutdown_timeout, whatever
+// its stop sequence says.
+func poweroff(l *lab) {
+	l.configure(`[superd]
+shutdown_timeout = "2s"
+[pool.deaf]
+command = ["sh", "-c", "trap 'date +%s >>/lab/term' TERM; while :; do sleep 0.1; done"]
+stop_sequence = ["TERM 1h", "KILL"]
+update.min_healthy_time = "100ms"
+`)
+	l.run("sh", "-c", "printf '[Service]\nStandardError=append:/lab/superd.log\n' >/etc/systemd/system/superd.service.d/log.conf; systemctl daemon-reload")
+	l.run("systemctl", "start", "superd")
+	l.is("StatusText", "1 pool, 1/1 healthy")
+	if out, err := l.command("down").CombinedOutput(); err != nil {
+		l.t.Errorf("%v\n%s", err, out)
+	}
+	log, err := os.ReadFile(filepath.Join(l.dir, "share/superd.log"))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	at := 0
+	for _, want := range []string{"worker.signaled", "the system goes down: no worker has more than 2s to end", "worker.killed", "worker.stopped"} {
+		i := strings.Index(string(log[at:]), want)
+		if i < 0 {
+			l.t.Fatalf("superd's log has no %q where it should be:\n%s", want, log)
+		}
+		at += i
+	}
+	if _, err := os.Stat(filepath.Join(l.dir, "share/term")); err != nil {
+		l.t.Errorf("the worker was not told to end: %v", err)
+	}
 }
