@@ -21,8 +21,7 @@ app.conf.broker_transport_options = {"visibility_timeout": 12 * 3600}
 # Fetch no more tasks than can be worked on: the others are for other workers.
 app.conf.worker_prefetch_multiplier = 1
 
-
-# Fetched tasks that the shutdown would lose: see patience.py.
+# Some of what was fetched would be lost in a shutdown: see there.
 patience.install()
 
 
