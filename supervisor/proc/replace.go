@@ -112,9 +112,8 @@ func bit(sig syscall.Signal) uint64 { return 1 << (uint(sig) - 1) }
 
 // maskAll changes the signal mask of every thread. In a program with C code Go
 // cannot reach them all; then it is that of the calling thread, which is what a
-// program that is executed begins with. A signal that another thread catches in
-// the last moment may be lost: one in a program with C code, or one that Go's
-// runtime has started since, which begins with the mask of the program's start.
+// program that is executed begins with, and a signal that another thread catches
+// in the last moment may be lost.
 func maskAll(how int) error {
 	set := uintptr(unsafe.Pointer(&blocked))
 	_, _, e := syscall.AllThreadsSyscall6(unix.SYS_RT_SIGPROCMASK, uintptr(how), set, 0, unsafe.Sizeof(blocked), 0, 0)
