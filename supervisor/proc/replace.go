@@ -18,7 +18,7 @@ type Replacement struct {
 	Program *os.File // is executed by its descriptor: whatever its name means by now
 	Args    []string // with the zeroth
 	Pass    []*os.File
-	// Env makes the environment. It is called when no signal interrupts any more,
+	// Env makes the environment. It is called at last,
 	// with the numbers that the files of Pass, and at the end Program, will have,
 	// and those signals that have come and that nobody will see: they would end a
 	// program that has only begun.
@@ -29,7 +29,8 @@ type Replacement struct {
 // cannot, and then everything is as it was. It is for a program written in Go
 // that catches all signals as its first deed.
 //
-// Until then most signals wait: they are blocked. Go's runtime unblocks HUP, INT
+// Until then most signals wait, from the moment of the execution on: they are
+// blocked in the thread that executes. Go's runtime unblocks HUP, INT
 // and TERM at its start, when nothing catches them yet, so the first two are
 // ignored for those milliseconds; whoever is told to end by TERM ends.
 func Replace(r Replacement) error {
@@ -49,16 +50,12 @@ func Replace(r Replacement) error {
 	if err != nil {
 		return err
 	}
-	if err := maskAll(unix.SIG_BLOCK); err != nil {
+	if err := mask(unix.SIG_BLOCK); err != nil {
 		return err
 	}
-	defer maskAll(unix.SIG_UNBLOCK)
-	// What Go's runtime has taken already is on its way to whoever is notified. The
-	// second time is for threads that came meanwhile.
+	defer mask(unix.SIG_UNBLOCK)
+	// What Go's runtime has taken already is on its way to whoever is notified.
 	time.Sleep(settle)
-	if err := maskAll(unix.SIG_BLOCK); err != nil {
-		return err
-	}
 	env := r.Env(fds, takePending())
 	undo, err := ignore(unix.SIGHUP, unix.SIGINT)
 	if err != nil {
@@ -110,16 +107,13 @@ var blocked = func() (set uint64) {
 
 func bit(sig syscall.Signal) uint64 { return 1 << (uint(sig) - 1) }
 
-// maskAll changes the signal mask of every thread. In a program with C code Go
-// cannot reach them all; then it is that of the calling thread, which is what a
-// program that is executed begins with, and a signal that another thread catches
-// in the last moment may be lost.
-func maskAll(how int) error {
-	set := uintptr(unsafe.Pointer(&blocked))
-	_, _, e := syscall.AllThreadsSyscall6(unix.SYS_RT_SIGPROCMASK, uintptr(how), set, 0, unsafe.Sizeof(blocked), 0, 0)
-	if e == unix.ENOTSUP {
-		_, _, e = unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, uintptr(how), set, 0, unsafe.Sizeof(blocked), 0, 0)
-	}
+// mask changes the signal mask of the calling thread, which is what a program that
+// is executed begins with. Go has no way to other threads' masks
+// (AllThreadsSyscall makes the call in a signal handler, whose end takes it back):
+// what one of them catches in the last millisecond goes to this program still, and
+// is lost if nobody comes to it before its end.
+func mask(how int) error {
+	_, _, e := unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, uintptr(how), uintptr(unsafe.Pointer(&blocked)), 0, unsafe.Sizeof(blocked), 0, 0)
 	if e != 0 {
 		return fmt.Errorf("cannot block signals: %w", e)
 	}
