@@ -13,6 +13,9 @@ BIN      ?= bin
 # Where an ordering of goroutines can be wrong: checked by every make test.
 CORE     := ./signals ./config ./rpc/... ./supervisor/store ./supervisor/keeper ./supervisor/logs
 
+# What make race looks at.
+RACE     ?= ./...
+
 .PHONY: build demo test fmt race fuzz soak bench lint man install clean
 .DEFAULT_GOAL := build
 
@@ -33,7 +36,7 @@ fmt:
 	if [ -n "$$unformatted" ]; then echo "gofmt has something to say about:"; echo "$$unformatted"; exit 1; fi
 
 race:
-	CGO_ENABLED=1 $(GO) test -race -timeout 30m $(RACEFLAGS) ./...
+	CGO_ENABLED=1 $(GO) test -race -timeout 30m $(RACEFLAGS) $(RACE)
 
 # FUZZTIME=10s for each target
 fuzz:
