@@ -12,16 +12,23 @@ import (
 
 // memoryCgroup makes a cgroup in which there is little memory to be had.
 func memoryCgroup() (dir string, err error) {
-	for root, limit := range map[string]string{
-		"/sys/fs/cgroup/memory": "memory.limit_in_bytes", // the first version of cgroups
-		"/sys/fs/cgroup":        "memory.max",
+	for _, limit := range []string{
+		"/sys/fs/cgroup/memory/superd-test-%d/memory.limit_in_bytes", // the first version of cgroups
+		"/sys/fs/cgroup/superd-test-%d/memory.max",
 	} {
-		dir = filepath.Join(root, fmt.Sprintf("superd-test-%d", os.Getpid()))
+		limit = fmt.Sprintf(limit, os.Getpid())
+		dir = filepath.Dir(limit)
 		if err = os.Mkdir(dir, 0o755); err != nil && !os.IsExist(err) {
 			continue
 		}
-		if err = os.WriteFile(filepath.Join(dir, limit), []byte("20000000"), 0o644); err == nil {
-			return dir, nil
+		// Where the folder is no cgroup there is no such file, and none is to be made.
+		var f *os.File
+		if f, err = os.OpenFile(limit, os.O_WRONLY, 0); err == nil {
+			_, err = f.WriteString("20000000")
+			f.Close()
+			if err == nil {
+				return dir, nil
+			}
 		}
 		os.Remove(dir)
 	}
