@@ -29,24 +29,18 @@ func count(ts *testscript.TestScript, neg bool, args []string) {
 // comedown threads|files superd|keeper A [SLACK] waits for a number to be no more
 // than another and the slack: what is of no use any more is given up in its turn.
 func comedown(ts *testscript.TestScript, neg bool, args []string) {
-	const name = "COMEDOWN"
-	for late := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		count(ts, false, []string{name, args[0], args[1]})
-		now, _ := strconv.Atoi(ts.Getenv(name))
-		limit, err := strconv.Atoi(args[2])
+	limit := 0
+	for _, arg := range args[2:] {
+		n, err := strconv.Atoi(arg)
 		ts.Check(err)
-		if len(args) > 3 {
-			slack, err := strconv.Atoi(args[3])
-			ts.Check(err)
-			limit += slack
-		}
-		switch {
-		case now <= limit:
-			return
-		case time.Now().After(late):
-			ts.Fatalf("%d %s of %s after %s, %d wanted", now, args[0], args[1], patience, limit)
-		}
+		limit += n
 	}
+	eventually(ts, fmt.Sprintf("at most %d %s of %s", limit, args[0], args[1]), func() bool {
+		count(ts, false, []string{"NOW", args[0], args[1]})
+		now, err := strconv.Atoi(ts.Getenv("NOW"))
+		ts.Check(err)
+		return now <= limit
+	})
 }
 
 // atmost A B [SLACK] wants a number not to exceed another by more than the slack.

@@ -114,6 +114,7 @@ func (r *reporter) arm(at time.Time) {
 	switch {
 	case next.IsZero() && r.timer != nil:
 		r.timer.Stop()
+		r.set = time.Time{}
 	case next.IsZero() || next.Equal(r.set):
 	case r.timer == nil:
 		r.timer = time.NewTimer(next.Sub(at))
