@@ -39,19 +39,29 @@ func (m *manager) hears(re string) string {
 	}
 }
 
-// TestServiceManager: what a service manager hears of superd, from its start to its end.
-func TestServiceManager(t *testing.T) {
+// notifySocket is a folder with a service manager's socket in it. The folder's name
+// is short, as a socket's has to be.
+func notifySocket(t *testing.T) (dir, socket string, conn *net.UnixConn) {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "superd-")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
-	socket := filepath.Join(dir, "notify")
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	socket = filepath.Join(dir, "notify")
+	conn, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	t.Cleanup(func() {
+		conn.Close()
+		os.RemoveAll(dir)
+	})
+	return dir, socket, conn
+}
+
+// TestServiceManager: what a service manager hears of superd, from its start to its end.
+func TestServiceManager(t *testing.T) {
+	dir, socket, conn := notifySocket(t)
 	m := &manager{t: t, conn: conn}
 
 	file := filepath.Join(dir, "superd.toml")
@@ -120,17 +130,7 @@ func TestServiceManager(t *testing.T) {
 // TestStuckLoop: what a service manager sends to a superd that hangs ends it by that
 // signal, with what all goroutines do on standard error.
 func TestStuckLoop(t *testing.T) {
-	dir, err := os.MkdirTemp("", "superd-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	socket := filepath.Join(dir, "notify")
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	dir, socket, conn := notifySocket(t)
 	file := filepath.Join(dir, "superd.toml")
 	if err := os.WriteFile(file, []byte((&host{dir: dir}).superdTable()), 0o644); err != nil {
 		t.Fatal(err)
