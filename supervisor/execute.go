@@ -9,6 +9,7 @@ import (
 
 	"github.com/superd/superd/config"
 	"github.com/superd/superd/signals"
+	"github.com/superd/superd/supervisor/aim"
 	"github.com/superd/superd/supervisor/core"
 	"github.com/superd/superd/supervisor/keeper"
 	"github.com/superd/superd/supervisor/logs"
@@ -33,20 +34,25 @@ func (s *Supervisor) execute(at core.Time, a core.Action) {
 		s.show.pool(a.Name)
 		s.recorded(s.records.dropPool(a.Name))
 	case core.Spawn:
+		aim.At("spawn.recorded")
 		s.prepare.spawn(newPreparation(a))
 	case core.CancelSpawn:
 		s.cancelSpawn(a.Run)
 	case core.Signal:
+		aim.At("signal.recorded")
 		s.tellKeeper(s.keeper.Signal(a.Run, a.Signal, a.Scope, a.Number))
+		aim.At("signal.sent")
 	case core.Sweep:
 		s.tellKeeper(s.keeper.Sweep(a.Run))
 	case core.Forget:
+		aim.At("end.recorded")
 		s.draining[a.Run] = true
 		s.titles.forget(a.Run)
 		s.logs.Ended(a.Run) // Drained follows, and the keeper is told then
 	case core.Publish:
 		s.publishAt(at, a.Notice)
 	case core.Answer:
+		aim.At("request.done")
 		if answer := s.replies[a.Ref]; answer != nil {
 			answer <- a.Reply
 			delete(s.replies, a.Ref)

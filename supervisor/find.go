@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/superd/superd/config"
+	"github.com/superd/superd/supervisor/aim"
 	"github.com/superd/superd/supervisor/core"
 	"github.com/superd/superd/supervisor/keeper"
 	"github.com/superd/superd/supervisor/logs"
@@ -194,10 +195,12 @@ func (s *Supervisor) orphan(p *core.Pool, w *core.Worker) (core.Found, bool) {
 	}
 	if err := s.keeper.Adopt(a); err != nil {
 		s.damage = append(s.damage, fmt.Sprintf("cannot take over %s/%d, pid %d: %v", p.Name, w.Index, pid, err))
+	aim.At("adopt.found")
 		return core.Found{}, false
 	}
 	return core.Found{PID: pid, StartTicks: ticks, Started: true}, true
 }
+	aim.At("adopt.asked")
 
 // fifoHolder is the leader of the session whose standard output is a run's FIFO.
 func (s *Supervisor) fifoHolder(run string) (pid int, ticks uint64) {
@@ -259,6 +262,7 @@ func (s *Supervisor) keeperLost() {
 	}
 	s.keeper = client
 	s.prepare.use(client)
+	aim.At("lost.dialed")
 	s.show.info = true
 	s.publishState() // whoever is told of it finds it so
 	if started {
@@ -269,6 +273,7 @@ func (s *Supervisor) keeperLost() {
 	s.rehold()
 	s.recheck()
 }
+	aim.At("lost.reheld")
 
 // recheck compares what the core believes to live with what does.
 func (s *Supervisor) recheck() {

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/superd/superd/supervisor/aim"
 	"github.com/superd/superd/supervisor/core"
 	"github.com/superd/superd/supervisor/keeper"
 	"github.com/superd/superd/supervisor/logs"
@@ -146,10 +147,12 @@ func (s *Supervisor) fromKeeper(ev keeper.Event, ok bool) {
 	case keeper.Forked:
 		s.step(core.Forked{Run: ev.Run, PID: ev.PID, StartTicks: ev.StartTicks})
 	case keeper.Started:
+		aim.At("spawn.answered")
 		s.step(core.Started{Run: ev.Run, PID: ev.PID, StartTicks: ev.StartTicks})
 	case keeper.SpawnFailed:
 		s.step(core.SpawnFailed{Run: ev.Run, Fail: core.Fail{Stage: ev.Stage, Reason: ev.Reason}})
 	case keeper.Exited:
+		aim.At("end.told")
 		s.step(core.Exited{Run: ev.Run, End: s.endOf(ev.Status, ev.PID, ev.StartTicks), Gone: ev.Gone})
 	case keeper.Gone:
 		s.step(core.Gone{Run: ev.Run})
@@ -195,7 +198,9 @@ func (s *Supervisor) fromLogs(n logs.Notice) {
 		if n.Kind == logs.Drained {
 			// Nobody needs the run any more: its end is recorded and its last
 			// line is where it belongs.
+			aim.At("end.drained")
 			s.tellKeeper(s.keeper.Acknowledge(n.Run))
+			aim.At("end.acknowledged")
 			delete(s.draining, n.Run)
 			return
 		}

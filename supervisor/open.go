@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/superd/superd/supervisor/aim"
 	"github.com/superd/superd/supervisor/core"
 	"github.com/superd/superd/supervisor/keeper"
 	"github.com/superd/superd/supervisor/logs"
@@ -221,6 +222,7 @@ func (s *Supervisor) recover() error {
 		return fmt.Errorf("cannot read the records: %w", err)
 	}
 	s.damage = damage
+	aim.At("recover.loaded")
 	s.history = newHistory(s.records.host.Seq, func(limit uint64) { s.recorded(s.records.reserveSeq(limit)) })
 	s.history.resize(workersIn(s.opt.Config))
 	client, started, err := keeper.Dial(s.opt.Config.RuntimeDir, s.keeperOptions())
@@ -234,9 +236,11 @@ func (s *Supervisor) recover() error {
 	if started {
 		s.publish(core.Notice{Type: "keeper.started", PID: client.PID()})
 	}
+	aim.At("recover.connected")
 	if err := s.listen(); err != nil {
 		return err
 	}
+	aim.At("recover.listening")
 	found, err := s.find(sameBoot)
 	if err != nil {
 		return err
@@ -244,6 +248,7 @@ func (s *Supervisor) recover() error {
 	if started {
 		s.rehold()
 	}
+	aim.At("recover.found")
 	if n := s.places.unrecorded; n > 0 {
 		s.damage = append(s.damage, fmt.Sprintf("runtime_dir had lost its records (%d runs were taken over as they are)", n))
 	}
@@ -259,9 +264,12 @@ func (s *Supervisor) recover() error {
 	} else {
 		begin.Specs = s.specs(ctx, s.opt.Config)
 	}
+	aim.At("recover.begin")
 	s.step(begin)
+	aim.At("recover.decided")
 	s.recorded(s.records.belong())
 	s.prune(found)
+	aim.At("recover.pruned")
 	s.watchPlaces()
 	s.takeover()
 	s.show.info = true

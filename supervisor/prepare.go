@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/superd/superd/config"
+	"github.com/superd/superd/supervisor/aim"
 	"github.com/superd/superd/supervisor/core"
 	"github.com/superd/superd/supervisor/keeper"
 	"github.com/superd/superd/supervisor/logs"
@@ -186,6 +187,7 @@ func (q *preparer) handOver(p *preparation) error {
 			return err
 		}
 	}
+	aim.At("spawn.prepared")
 	if p.taken.Swap(true) {
 		return errCancelled
 	}
@@ -195,6 +197,7 @@ func (q *preparer) handOver(p *preparation) error {
 	if err := client.Spawn(context.Background(), command); err != nil {
 		return &sendError{err}
 	}
+	aim.At("spawn.sent")
 	return nil
 }
 
@@ -214,6 +217,7 @@ func (q *preparer) pipes(run string, spec logs.Spec, account *config.Account) (*
 	for _, w := range pipes.Warnings {
 		q.s.warn(run, w)
 	}
+	aim.At("spawn.piped")
 	if err := q.s.logs.Attach(run, spec, pipes); err != nil {
 		pipes.Close()
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/superd/superd/supervisor/aim"
 	"github.com/superd/superd/supervisor/core"
 	"github.com/superd/superd/supervisor/keeper"
 	"github.com/superd/superd/supervisor/logs"
@@ -30,6 +31,7 @@ func Try(ctx context.Context, opt Options, copy string) error {
 	if err != nil {
 		return err
 	}
+	aim.At("try.copied")
 	client, err := keeper.Observe(dir, keeper.Options{})
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/superd/superd/config"
+	"github.com/superd/superd/supervisor/aim"
 	"github.com/superd/superd/supervisor/core"
 	"github.com/superd/superd/supervisor/keeper"
 	"github.com/superd/superd/supervisor/proc"
@@ -189,8 +190,10 @@ func (s *Supervisor) rehearse(ctx context.Context) error {
 func (s *Supervisor) replace(program *os.File, up Upgrade) {
 	defer s.upgrading.Unlock()
 	defer program.Close()
+	aim.At("upgrade.tried")
 	began := monotonic()
 	s.opt.Outside.Suspend()
+	aim.At("upgrade.suspended")
 	err := s.standStill(program, up, began)
 	_ = s.ask(context.Background(), func() { // if the loop has ended, nothing goes on
 		s.opt.Outside.Resume()
@@ -243,6 +246,7 @@ func (s *Supervisor) become(program *os.File, up Upgrade, began int64) error {
 	if err := s.records.state.Flush(ctx); err != nil {
 		s.log.Warn("the durable state is behind", "error", err) // what it lacks is in the runtime records
 	}
+	aim.At("upgrade.still")
 	old, err := os.OpenFile("/proc/self/exe", unix.O_PATH, 0)
 	if err != nil {
 		return fmt.Errorf("cannot keep the old program: %w", err)
@@ -266,6 +270,7 @@ func (h Handover) Execute(program *os.File, args []string, pass []*os.File, sign
 				h.Signals = append(h.Signals, int(sig))
 			}
 			text, _ := json.Marshal(h) // numbers and strings
+			aim.At("upgrade.execute")
 			return append(os.Environ(), HandoverVariable+"="+string(text))
 		}})
 }

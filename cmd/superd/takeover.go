@@ -14,6 +14,7 @@ import (
 
 	"github.com/superd/superd/config"
 	"github.com/superd/superd/supervisor"
+	"github.com/superd/superd/supervisor/aim"
 	"golang.org/x/sys/unix"
 )
 
@@ -42,6 +43,7 @@ func takeOver(signals chan os.Signal) *takeover {
 	if !ok || json.Unmarshal([]byte(text), &t.Handover) != nil || t.PID != os.Getpid() {
 		return nil
 	}
+	aim.At("upgrade.executed")
 	unix.Close(t.Program) // which was left open for the case that it is a script
 	t.lock = inherited(t.Lock, "lock")
 	if t.Old != 0 {
@@ -97,6 +99,7 @@ func (t *takeover) guard(open func() (*supervisor.Supervisor, error)) (*supervis
 	if t.settled.Swap(true) {
 		select {} // it was too late, and is given back in this moment
 	}
+	aim.At("upgrade.recovered")
 	t.old.Close()
 	t.lock.Close() // the supervisor has its own
 	return s, nil

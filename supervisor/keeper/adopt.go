@@ -3,6 +3,7 @@ package keeper
 import (
 	"syscall"
 
+	"github.com/superd/superd/supervisor/aim"
 	"github.com/superd/superd/supervisor/proc"
 	"golang.org/x/sys/unix"
 )
@@ -33,6 +34,7 @@ func (k *keeper) adopt(a *Adopt, scope uint8) error {
 			return err
 		}
 	}
+	aim.At("keeper.adopt")
 	k.runs[r.id] = r
 	k.note(r, Started)
 	if fd < 0 {

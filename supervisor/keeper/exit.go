@@ -3,6 +3,7 @@ package keeper
 import (
 	"syscall"
 
+	"github.com/superd/superd/supervisor/aim"
 	"github.com/superd/superd/supervisor/proc"
 	"golang.org/x/sys/unix"
 )
@@ -97,6 +98,7 @@ func (k *keeper) reap(r *run) {
 	if wasStage {
 		k.stageEnded(r)
 	}
+	aim.At("keeper.exited")
 	st, ok, err := proc.Reap(r.pidfd)
 	if err == nil && !ok {
 		return // it lives: the event was somebody else's
@@ -105,6 +107,7 @@ func (k *keeper) reap(r *run) {
 		st = proc.ExitStatus{Unknown: true} // somebody else has reaped it, which nobody may
 	}
 	k.garbage += 1 << 10
+	aim.At("keeper.reaped")
 	r.reaped = true
 	delete(k.children, r.pid)
 	if wasStage && r.phase == PhaseForking {
@@ -125,6 +128,7 @@ func (k *keeper) ended(r *run, st proc.ExitStatus) {
 		delete(k.sources, int32(r.pidfd))
 	}
 	k.kill(r)
+	aim.At("keeper.swept")
 	k.note(r, Exited)
 	k.perhapsGone(r)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"syscall"
 
+	"github.com/superd/superd/supervisor/aim"
 	"github.com/superd/superd/supervisor/proc"
 	"github.com/superd/superd/supervisor/proc/pack"
 	"golang.org/x/sys/unix"
@@ -56,7 +57,9 @@ func (k *keeper) handle(c *conn, q request) {
 		id := readRun(q.body)
 		sig, scope, number := syscall.Signal(q.body.Uint32()), readScope(q.body), q.body.Int32()
 		if k.understood(c, q) {
+			aim.At("keeper.signal")
 			k.signal(id, sig, scope, number)
+			aim.At("keeper.signaled")
 			k.done(c, q)
 		}
 	case reqSweep:
@@ -188,6 +191,7 @@ func (k *keeper) handleHeld(c *conn, q request) {
 				return
 			}
 		}
+		aim.At("keeper.hold")
 		k.hold(name, q.take(0))
 		k.done(c, q)
 	case reqRelease:
@@ -251,6 +255,7 @@ func (s *spawnPacket) unpackApart(fd int) error {
 
 // list begins to answer with all runs and names.
 func (k *keeper) list(c *conn, id uint64) {
+	aim.At("keeper.list")
 	l := &listing{id: id}
 	for _, r := range k.runs {
 		l.runs = append(l.runs, r)
@@ -276,6 +281,7 @@ func (k *keeper) acknowledge(id string) {
 		return
 	}
 	delete(k.runs, id)
+	aim.At("keeper.forget")
 	k.forgotten.add(id)
 	k.releaseOf(id)
 	r.happened = 0 // nothing of it is told any more

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/superd/superd/supervisor/aim"
 	"github.com/superd/superd/supervisor/proc"
 	"golang.org/x/sys/unix"
 )
@@ -39,9 +40,11 @@ func (k *keeper) spawn(sp *spawnPacket, q *request, trouble error) {
 		k.failed(r, proc.StageFork, err.Error())
 		return
 	}
+	aim.At("keeper.fork")
 	k.oom.lend()
 	if sp.direct && sp.spec.Limits.None() && strings.Contains(sp.spec.Path, "/") {
 		if p, err := k.starter.Direct(&sp.spec, files); err == nil {
+			aim.At("keeper.executed")
 			k.forked(r, p)
 			k.started(r)
 			return
@@ -53,6 +56,7 @@ func (k *keeper) spawn(sp *spawnPacket, q *request, trouble error) {
 		k.failed(r, proc.StageFork, "cannot start a process: "+err.Error())
 		return
 	}
+	aim.At("keeper.forked")
 	m := r.extra()
 	m.reportFD = report
 	k.forked(r, p)
@@ -130,6 +134,7 @@ type reporter run
 func (s *reporter) ready(k *keeper, _ uint32) {
 	r := (*run)(s)
 	if k.readReport(r) && !r.report.Failed && !r.reaped && r.report.Executed(proc.Process{PID: r.pid, PIDFD: r.pidfd}) {
+		aim.At("keeper.staged")
 		k.started(r)
 	}
 	// A failure is reported when the process has ended, which it is about to do.

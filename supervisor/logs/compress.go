@@ -138,6 +138,7 @@ func (p *packer) pack(j packJob, name string) error {
 		return err
 	}
 	dst := os.NewFile(uintptr(fd), tmp)
+	hook("packing")
 	err = squeeze(dst, untilStopped{p, src}, &st)
 	ino := uint64(0)
 	if err == nil {

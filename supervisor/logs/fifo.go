@@ -81,6 +81,7 @@ func (m *Manager) makeSource(r *run, stream byte, p *Pipes, uid, gid int) error 
 		p.Warnings = append(p.Warnings, fmt.Sprintf(
 			"the FIFO of run %s holds %d bytes only: the pipe budget of the user that runs superd is used up (fs.pipe-user-pages-soft); the worker waits whenever it is full", r.id, s.capacity))
 	}
+	hook("made")
 	if s.note, err = m.notes.alloc(r.id, stream); err != nil {
 		p.Warnings = append(p.Warnings, fmt.Sprintf("cannot note the position of run %s: %v; lines may be written twice if superd is killed", r.id, err))
 	}
@@ -196,6 +197,7 @@ func (m *Manager) remove(s *source) {
 	s.close()
 	m.mu.Unlock()
 	unix.Unlink(filepath.Join(m.fifos, streamName(s.run.id, s.stream)))
+	hook("removed")
 	m.notes.free(s.note)
 	s.note = nil
 	m.pipes.Add(-int64(s.capacity))

@@ -99,6 +99,7 @@ func (d *device) settleBatch(s *source, n *note) error {
 	switch {
 	case length == 0 || s.waiting() < length: // nothing was written, or it has left the FIFO
 	case n.phase == phaseDouble || fd >= 0 && d.headIs(s, fd, int64(n.start), length):
+		hook("settling")
 		d.taken(s, length)
 	}
 	return nil

@@ -34,6 +34,7 @@ func (d *device) rotate(f *logFile) error {
 	if err := d.open(f); err != nil {
 		return err
 	}
+	hook("reopened")
 	d.m.opt.Notify(f.notice(Notice{Kind: Rotated}))
 	if f.keys.Compress {
 		d.packer.queue(f)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/superd/superd/supervisor/aim"
 	"golang.org/x/sys/unix"
 )
 
@@ -163,6 +164,7 @@ func (d *Dir) replace(file string, slots, size int, records map[int]recordCopy) 
 	t := d.newTable(file, f, slots, size)
 	err = t.fill(records)
 	if err == nil {
+		aim.At("store.filled")
 		err = unix.Renameat(int(d.file.Fd()), fresh, int(d.file.Fd()), file)
 	}
 	if err != nil {
@@ -170,6 +172,7 @@ func (d *Dir) replace(file string, slots, size int, records map[int]recordCopy) 
 		unix.Unlinkat(int(d.file.Fd()), fresh, 0)
 		return nil, err
 	}
+	aim.At("store.renamed")
 	return t, nil
 }
 

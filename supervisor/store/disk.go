@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/superd/superd/supervisor/aim"
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 	"golang.org/x/sys/unix"
@@ -233,8 +234,14 @@ func (d *disk) values() (all map[stateKey][]byte, empty bool, err error) {
 // error the file is closed, since what bbolt holds of it may not be what is there.
 func (d *disk) commit(batch map[stateKey][]byte) error {
 	err := guard(func() error {
-		return d.db.Update(func(tx *bolt.Tx) error { return putBatch(tx, batch) })
+		return d.db.Update(func(tx *bolt.Tx) error {
+			aim.At("state.begun")
+			err := putBatch(tx, batch)
+			aim.At("state.put")
+			return err
+		})
 	})
+	aim.At("state.written")
 	switch {
 	case err == nil:
 		d.rewrite = false

@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 
+	"github.com/superd/superd/supervisor/aim"
 	"golang.org/x/sys/unix"
 )
 
@@ -101,9 +102,11 @@ func (t *Table) write(slot int, c recordCopy) error {
 	m := &t.state[slot]
 	c.sequence = m.sequence + 1
 	b := encodeCopy(t.buf, slot, c)
+	aim.At("store.put")
 	if _, err := t.file.WriteAt(b, t.offset(slot)+int64(m.next)*int64(copyHeader+t.size)); err != nil {
 		return t.cannot("write", slot, err)
 	}
+	aim.At("store.stored")
 	m.sequence, m.next = c.sequence, 1-m.next
 	return nil
 }
