@@ -26,10 +26,12 @@ const listPatience = 10 * time.Second
 func (s *Supervisor) find(sameBoot bool) (map[string]core.Found, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), listPatience)
 	defer cancel()
-	listed, _, err := s.keeper.List(ctx)
+	listed, held, err := s.keeper.List(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("cannot learn from the keeper what lives: %w", err)
 	}
+	ends := s.fetchEnds(held)
+	defer ends.close()
 	found := make(map[string]core.Found, len(listed))
 	for _, r := range listed {
 		if !strings.HasPrefix(r.Run, helperPrefix) {
@@ -49,7 +51,7 @@ func (s *Supervisor) find(sameBoot bool) (map[string]core.Found, error) {
 		case r.Phase == keeper.PhaseRunning && !r.Gone:
 			s.restore(p, i, r, found)
 		default:
-			s.resumeEnded(p, i, r)
+			s.resumeEnded(p, i, r, ends)
 		}
 	}
 	restored := s.strays(len(listed) > 0)
@@ -62,7 +64,7 @@ func (s *Supervisor) find(sameBoot bool) (map[string]core.Found, error) {
 			if !ok && !sameBoot && !restored[w.Run.ID] {
 				continue // its pid is of another boot
 			}
-			s.resumeLog(p, w)
+			s.resumeLog(p, w, ends)
 			if !ok {
 				f, ok = s.orphan(p, w)
 			}
@@ -93,22 +95,22 @@ func (s *Supervisor) foundOf(r keeper.RunState) core.Found {
 }
 
 // resumeLog reads on where an earlier superd was in the log of a worker's run.
-func (s *Supervisor) resumeLog(p *core.Pool, w *core.Worker) {
+func (s *Supervisor) resumeLog(p *core.Pool, w *core.Worker, ends ends) {
 	r := p.Revision(w.Run.Revision)
 	if r == nil {
 		return
 	}
 	spec := logSpec(r.Config, w.Index, 0)
-	if err := s.logs.Recover(w.Run.ID, spec, s.pipesOf(w.Run)); err != nil && w.Run.PID != 0 {
+	if err := s.logs.Recover(w.Run.ID, spec, s.pipesOf(w.Run, ends)); err != nil && w.Run.PID != 0 {
 		s.damage = append(s.damage, err.Error())
 	}
 }
 
 // pipesOf gives the reading ends of a run's FIFOs by their names: the keeper's, or,
 // where the FIFO's own name is gone too, those that its process has.
-func (s *Supervisor) pipesOf(r *core.Run) func(string) (*os.File, error) {
+func (s *Supervisor) pipesOf(r *core.Run, ends ends) func(string) (*os.File, error) {
 	return func(name string) (*os.File, error) {
-		f, err := s.keeper.Fetch(name)
+		f, err := ends.take(name)
 		if err == nil || r.PID == 0 {
 			return f, err
 		}
@@ -158,11 +160,11 @@ func (s *Supervisor) restore(p *core.Pool, i int, r keeper.RunState, found map[s
 
 // resumeEnded reads the last words of a run that has ended, and whose worker has
 // gone on since.
-func (s *Supervisor) resumeEnded(p *core.Pool, i int, r keeper.RunState) {
+func (s *Supervisor) resumeEnded(p *core.Pool, i int, r keeper.RunState, ends ends) {
 	if i < len(p.Workers) && p.Workers[i].Run != nil && p.Workers[i].Run.ID == r.Run {
 		return
 	}
-	if err := s.logs.Recover(r.Run, logSpec(p.Config, i, 0), s.keeper.Fetch); err != nil {
+	if err := s.logs.Recover(r.Run, logSpec(p.Config, i, 0), ends.take); err != nil {
 		s.damage = append(s.damage, err.Error())
 	}
 }
@@ -193,14 +195,14 @@ func (s *Supervisor) orphan(p *core.Pool, w *core.Worker) (core.Found, bool) {
 	if err := unix.Stat(fmt.Sprintf("/proc/%d", pid), &st); err == nil {
 		a.UID = st.Uid
 	}
+	aim.At("adopt.found")
 	if err := s.keeper.Adopt(a); err != nil {
 		s.damage = append(s.damage, fmt.Sprintf("cannot take over %s/%d, pid %d: %v", p.Name, w.Index, pid, err))
-	aim.At("adopt.found")
 		return core.Found{}, false
 	}
+	aim.At("adopt.asked")
 	return core.Found{PID: pid, StartTicks: ticks, Started: true}, true
 }
-	aim.At("adopt.asked")
 
 // fifoHolder is the leader of the session whose standard output is a run's FIFO.
 func (s *Supervisor) fifoHolder(run string) (pid int, ticks uint64) {
@@ -260,9 +262,9 @@ func (s *Supervisor) keeperLost() {
 		// anew tries again, and loses nothing.
 		panic(fmt.Sprintf("cannot start another keeper: %v", err))
 	}
+	aim.At("lost.dialed")
 	s.keeper = client
 	s.prepare.use(client)
-	aim.At("lost.dialed")
 	s.show.info = true
 	s.publishState() // whoever is told of it finds it so
 	if started {
@@ -271,9 +273,9 @@ func (s *Supervisor) keeperLost() {
 	s.places.keeper = identify(s.keeperSocket())
 	s.degrade("keeper", "")
 	s.rehold()
+	aim.At("lost.reheld")
 	s.recheck()
 }
-	aim.At("lost.reheld")
 
 // recheck compares what the core believes to live with what does.
 func (s *Supervisor) recheck() {

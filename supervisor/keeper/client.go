@@ -25,6 +25,7 @@ import (
 type Client struct {
 	conn    *net.UnixConn
 	dir     string
+	name    string // of its socket in dir
 	pid     int
 	version int
 	log     func(string)
@@ -275,19 +276,13 @@ func (c *Client) Fetch(name string) (*os.File, error) {
 		return nil, err
 	}
 	r, err := c.ask(context.Background(), reqFetch, nil, nil, func(w *pack.Writer) { w.String(name) })
-	if err != nil {
-		return nil, fmt.Errorf("cannot fetch %s: %w", name, err)
-	}
-	if r.fd < 0 {
-		return nil, fmt.Errorf("cannot fetch %s: no descriptor came with the answer", name)
-	}
-	return os.NewFile(uintptr(r.fd), name), nil
+	return fetched(name, r, err)
 }
 
 // List tells all runs that were not acknowledged, and the names of the held
 // descriptors, both in no order. Events of the same runs may come before or after.
 func (c *Client) List(ctx context.Context) ([]RunState, []string, error) {
-	call := &call{answer: make(chan result, 1)}
+	call := newCall()
 	if _, err := c.ask(ctx, reqList, nil, call, nil); err != nil {
 		return nil, nil, fmt.Errorf("cannot list runs: %w", err)
 	}

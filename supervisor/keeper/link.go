@@ -23,17 +23,28 @@ func (c *Client) ask(ctx context.Context, k kind, files []*os.File, wait *call, 
 		ctx, cancel = context.WithTimeout(ctx, patience)
 		defer cancel()
 	}
-	fds, err := duplicate(files)
-	defer closeAll(fds)
+	if wait == nil {
+		wait = newCall()
+	}
+	id, err := c.request(ctx, k, files, wait, body)
 	if err != nil {
 		return result{}, err
 	}
-	if wait == nil {
-		wait = &call{answer: make(chan result, 1)}
+	return c.answer(ctx, id, wait)
+}
+
+func newCall() *call { return &call{answer: make(chan result, 1)} }
+
+// request sends what wait is to have the answer to.
+func (c *Client) request(ctx context.Context, k kind, files []*os.File, wait *call, body func(*pack.Writer)) (id uint64, err error) {
+	fds, err := duplicate(files)
+	defer closeAll(fds)
+	if err != nil {
+		return 0, err
 	}
 	c.mu.Lock()
 	c.last++
-	id := c.last
+	id = c.last
 	c.calls[id] = wait
 	c.mu.Unlock()
 	c.write.Lock()
@@ -45,8 +56,12 @@ func (c *Client) ask(ctx context.Context, k kind, files []*os.File, wait *call, 
 	c.write.Unlock()
 	if err != nil {
 		c.forget(id)
-		return result{}, err
 	}
+	return id, err
+}
+
+// answer waits for the answer to a request.
+func (c *Client) answer(ctx context.Context, id uint64, wait *call) (result, error) {
 	select {
 	case r := <-wait.answer:
 		return r, r.err
