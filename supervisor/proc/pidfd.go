@@ -15,7 +15,17 @@ import (
 // every run, and closes them itself.
 
 // OpenPIDFD pins the process pid. The error is ESRCH when there is none.
-func OpenPIDFD(pid int) (int, error) { return unix.PidfdOpen(pid, 0) }
+//
+// Of a number that stands for no process, but is in use (by a thread, or by the
+// pidfd of a process that was reaped), pidfd_open(2) says EINVAL or ENOENT, by the
+// age of the kernel.
+func OpenPIDFD(pid int) (int, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err == unix.EINVAL && pid > 0 || err == unix.ENOENT {
+		err = unix.ESRCH
+	}
+	return fd, err
+}
 
 // SendSignal sends sig to the process that pidfd pins; ESRCH when it was reaped.
 func SendSignal(pidfd int, sig syscall.Signal) error {

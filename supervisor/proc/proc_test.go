@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -376,5 +377,26 @@ func TestSealed(t *testing.T) {
 		if _, err := ReadSealed(fd, 100); err == nil {
 			t.Errorf("descriptor %d is taken for sealed memory", fd)
 		}
+	}
+}
+
+// A thread's number is no process's: the process is told to be gone, on every kernel.
+func TestPIDFDOfAThread(t *testing.T) {
+	tids := make(chan int)
+	over := make(chan struct{})
+	defer close(over)
+	for range 2 { // one of them may have the process's first thread
+		go func() {
+			runtime.LockOSThread()
+			tids <- unix.Gettid()
+			<-over
+		}()
+	}
+	id := <-tids
+	if other := <-tids; id == os.Getpid() {
+		id = other
+	}
+	if fd, err := OpenPIDFD(id); err != unix.ESRCH {
+		t.Errorf("pidfd %d, error %v", fd, err)
 	}
 }
