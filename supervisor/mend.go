@@ -182,7 +182,7 @@ func (s *Supervisor) mendKeeper() (asked bool) {
 	s.places.asked = true
 	client := s.keeper
 	go func() {
-		err := client.BindAgain()
+		err := client.BindAgain(client)
 		s.inbox.put(func() {
 			s.places.asked = false
 			switch {

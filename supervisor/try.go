@@ -32,20 +32,9 @@ func Try(ctx context.Context, opt Options, copy string) error {
 		return err
 	}
 	aim.At("try.copied")
-	client, err := keeper.Observe(dir, keeper.Options{})
+	found, _, err := observe(ctx, dir)
 	if err != nil {
 		return err
-	}
-	defer client.Close()
-	listed, _, err := client.List(ctx)
-	if err != nil {
-		return err
-	}
-	found := make(map[string]core.Found, len(listed))
-	for _, r := range listed {
-		if !strings.HasPrefix(r.Run, helperPrefix) {
-			found[r.Run] = roughly(r)
-		}
 	}
 	s := &Supervisor{opt: opt}
 	state.Step(now(), core.Begin{Specs: s.specs(ctx, opt.Config), Found: found, SameBoot: sameBoot})
@@ -53,6 +42,28 @@ func Try(ctx context.Context, opt Options, copy string) error {
 		return fmt.Errorf("cannot go on from the state that is: %w", err)
 	}
 	return nil
+}
+
+// observe asks the keepers of dir what they have, and counts them.
+func observe(ctx context.Context, dir string) (found map[string]core.Found, keepers int, err error) {
+	all, err := keeper.Observe(dir, keeper.Options{})
+	if err != nil {
+		return nil, 0, err
+	}
+	found = map[string]core.Found{}
+	for _, client := range all {
+		defer client.Close()
+		listed, _, err := client.List(ctx)
+		if err != nil {
+			return nil, 0, err
+		}
+		for _, r := range listed {
+			if !strings.HasPrefix(r.Run, helperPrefix) {
+				found[r.Run] = roughly(r)
+			}
+		}
+	}
+	return found, len(all), nil
 }
 
 // roughly is what the keeper knows of a run, in as many of the core's words as

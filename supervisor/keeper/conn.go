@@ -26,9 +26,6 @@ func (k *keeper) accept(l *listener) {
 		case unix.EINTR, unix.ECONNABORTED:
 			continue
 		case unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOBUFS:
-			if k.spare.enough(err) {
-				continue
-			}
 			k.again = true
 			return
 		default:
@@ -55,6 +52,7 @@ func (k *keeper) accept(l *listener) {
 type conn struct {
 	fd      int // -1: closed
 	greeted bool
+	version uint64   // of the protocol that both speak
 	watches bool     // it may list, and nothing else
 	blocked bool     // the peer does not read: wait until it does
 	answers []answer // that wait for the peer to read
@@ -199,11 +197,7 @@ func (k *keeper) send(c *conn, packet []byte, fd int) bool {
 			return true
 		case unix.EINTR:
 			continue
-		case unix.ENOBUFS, unix.ENOMEM, unix.EAGAIN, unix.ETOOMANYREFS:
-			if err == unix.ENOBUFS || err == unix.ENOMEM {
-				// The socket counts as writable all the while: it is not asked in haste.
-				unix.Nanosleep(&unix.Timespec{Nsec: 1e6}, nil)
-			}
+		case unix.EAGAIN, unix.ENOBUFS, unix.ETOOMANYREFS:
 			c.blocked = true
 			k.rewatch(c.fd, unix.EPOLLIN|unix.EPOLLOUT)
 		default:

@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/superd/superd/supervisor/proc"
@@ -21,6 +20,21 @@ type Options struct {
 	Log func(string) // for what is worth a line; nil: nowhere
 	// Timeout bounds the greeting of a keeper; 0: ten seconds.
 	Timeout time.Duration
+	// Beside are the pids of keepers of the same folder that are known, and not meant.
+	Beside []int
+}
+
+func (o Options) complete() Options {
+	if o.Log == nil {
+		o.Log = func(string) {}
+	}
+	if o.Exe == "" {
+		o.Exe = "/proc/self/exe"
+	}
+	if o.Timeout == 0 {
+		o.Timeout = greetPatience
+	}
+	return o
 }
 
 // Dial connects to the keeper of dir, the runtime folder, or starts one; started
@@ -28,28 +42,10 @@ type Options struct {
 // One that lives and whose socket is gone is asked to make it again. One that does
 // not answer is killed, and another started: its runs live on as orphans.
 func Dial(dir string, opts Options) (c *Client, started bool, err error) {
-	if opts.Log == nil {
-		opts.Log = func(string) {}
-	}
-	if opts.Exe == "" {
-		opts.Exe = "/proc/self/exe"
-	}
-	if opts.Timeout == 0 {
-		opts.Timeout = greetPatience
-	}
-	until := time.Now().Add(opts.Timeout)
-	c, err = reach(dir, opts)
-	for (errors.Is(err, errHungUp) || errors.Is(err, unix.EAGAIN)) && time.Now().Before(until) {
-		// A keeper that is being killed closes one socket after the other, and its
-		// listener last: calls are still taken that nobody answers. EAGAIN means
-		// that more are calling than its queue takes.
-		time.Sleep(time.Millisecond)
-		c, err = reach(dir, opts)
-	}
+	opts = opts.complete()
+	c, err = callKeeper(dir, socketName, opts)
 	if nobody(err) {
 		c, err = regain(dir, opts)
-	} else if errors.Is(err, errSilent) {
-		err = endSilent(dir, opts, err)
 	}
 	if nobody(err) {
 		started = true
@@ -62,26 +58,42 @@ func Dial(dir string, opts Options) (c *Client, started bool, err error) {
 		}
 		return nil, started, fmt.Errorf("cannot %s the keeper of %s: %w", verb, dir, err)
 	}
-	if !started {
-		c.child = ourChild(c.pid)
-	}
-	if started {
-		os.WriteFile(filepath.Join(dir, pidName), []byte(strconv.Itoa(c.pid)+"\n"), 0o644)
-	}
-	go c.read()
-	go c.pump()
+	c.follow()
 	return c, started, nil
 }
 
-// nobody tells that there is no keeper to be called.
-func nobody(err error) bool {
-	return errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, os.ErrNotExist)
+// callKeeper connects to the keeper whose socket has a name in dir. One that does not
+// answer is killed: then, as when there was none, the error is that of [nobody].
+func callKeeper(dir, name string, opts Options) (*Client, error) {
+	until := time.Now().Add(opts.Timeout)
+	c, err := reach(dir, name, opts)
+	for (errors.Is(err, errHungUp) || errors.Is(err, unix.EAGAIN)) && time.Now().Before(until) {
+		// A keeper that is being killed closes one socket after the other, and its
+		// listener last: calls are still taken that nobody answers. EAGAIN means
+		// that more are calling than its queue takes.
+		time.Sleep(time.Millisecond)
+		c, err = reach(dir, name, opts)
+	}
+	if errors.Is(err, errSilent) {
+		err = endSilent(dir, name, opts, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.child = ourChild(c.pid)
+	return c, nil
+}
+
+// follow lets a client that was greeted take what comes.
+func (c *Client) follow() {
+	go c.read()
+	go c.pump()
 }
 
 // regain calls a keeper that lives and cannot be called by name. The error is
 // ErrNotExist when there is none, any more.
 func regain(dir string, opts Options) (*Client, error) {
-	p, ok := living(dir)
+	p, ok := living(dir, opts.Beside)
 	if !ok {
 		return nil, os.ErrNotExist
 	}
@@ -90,7 +102,8 @@ func regain(dir string, opts Options) (*Client, error) {
 	if err == nil {
 		opts.Log(fmt.Sprintf("the socket of the keeper, pid %d, was gone (it has made it again)", p.pid))
 		var c *Client
-		if c, err = reach(dir, opts); err == nil {
+		if c, err = reach(dir, socketName, opts); err == nil {
+			c.child = ourChild(c.pid)
 			return c, nil
 		}
 	}
@@ -100,9 +113,16 @@ func regain(dir string, opts Options) (*Client, error) {
 	return nil, replace(p, opts, err)
 }
 
-// endSilent ends the keeper that was called and does not answer.
-func endSilent(dir string, opts Options, why error) error {
-	p, ok := living(dir)
+// endSilent ends the keeper that was called by a name and does not answer.
+func endSilent(dir, name string, opts Options, why error) error {
+	var p process
+	var ok bool
+	if pid := formerPID(name); pid != 0 {
+		pinned, err := pinKeeper(pid, dir)
+		p, ok = pinned, err == nil
+	} else {
+		p, ok = living(dir, opts.Beside)
+	}
 	if !ok {
 		return why
 	}
@@ -127,13 +147,13 @@ var errHungUp = errors.New("it hung up")
 var errSilent = errors.New("it did not answer")
 
 // reach calls the keeper that is there.
-func reach(dir string, opts Options) (*Client, error) {
-	conn, err := connect(dir)
+func reach(dir, name string, opts Options) (*Client, error) {
+	conn, err := connect(dir, name)
 	if err != nil {
 		return nil, err
 	}
 	c := newClient(conn, opts.Log)
-	c.dir = dir
+	c.dir, c.name = dir, name
 	if err := c.greet(opts.Timeout); err != nil {
 		conn.Close()
 		return nil, err
@@ -147,15 +167,16 @@ func startAndReach(dir string, opts Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := reach(dir, opts)
+	c, err := reach(dir, socketName, opts)
 	if err != nil {
 		unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0)
 		failed := newClient(nil, opts.Log)
 		failed.child = pidfd
 		failed.reap()
-		return nil, fmt.Errorf("%w%s", err, lastWords(dir))
+		return nil, fmt.Errorf("%w%s", err, lastWords(dir, traceName))
 	}
 	c.child = pidfd
+	c.WritePID()
 	return c, nil
 }
 
@@ -167,7 +188,7 @@ func (c *Client) greet(timeout time.Duration) error {
 	c.conn.SetDeadline(time.Now().Add(timeout))
 	defer c.conn.SetDeadline(time.Time{})
 	c.begin(c.word, 1)
-	hello{lowest: lowestVersion, highest: Version}.pack(&c.out)
+	ourHello().pack(&c.out)
 	if err := c.put(context.Background(), c.out.Buf, nil); err != nil {
 		return fmt.Errorf("%w: %w", errHungUp, err)
 	}
@@ -211,8 +232,8 @@ func checkServer(conn *net.UnixConn) error {
 	return err
 }
 
-func connect(dir string) (*net.UnixConn, error) {
-	path, done, err := shortPath(dir)
+func connect(dir, name string) (*net.UnixConn, error) {
+	path, done, err := shortPath(dir, name)
 	if err != nil {
 		return nil, err
 	}
@@ -220,10 +241,10 @@ func connect(dir string) (*net.UnixConn, error) {
 	return net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: path, Net: "unixpacket"})
 }
 
-// shortPath is a name of the socket in dir that fits a socket address, whatever
+// shortPath is the path of a socket in dir that fits a socket address, whatever
 // dir's length (unix(7): 108 bytes).
-func shortPath(dir string) (path string, done func(), err error) {
-	path = filepath.Join(dir, socketName)
+func shortPath(dir, name string) (path string, done func(), err error) {
+	path = filepath.Join(dir, name)
 	if len(path) < 108 {
 		return path, func() {}, nil
 	}
@@ -231,17 +252,17 @@ func shortPath(dir string) (path string, done func(), err error) {
 	if err != nil {
 		return "", nil, &os.PathError{Op: "open", Path: dir, Err: err}
 	}
-	return fmt.Sprintf("/proc/self/fd/%d/%s", fd, socketName), func() { unix.Close(fd) }, nil
+	return fmt.Sprintf("/proc/self/fd/%d/%s", fd, name), func() { unix.Close(fd) }, nil
 }
 
 // listen makes the keeper's socket in dir, instead of one that nobody listens on.
 func listen(dir string) (int, error) {
-	path, done, err := shortPath(dir)
+	path, done, err := shortPath(dir, socketName)
 	if err != nil {
 		return -1, err
 	}
 	defer done()
-	if conn, err := connect(dir); err == nil {
+	if conn, err := connect(dir, socketName); err == nil {
 		conn.Close()
 		return -1, errors.New("a keeper is there already")
 	}
@@ -281,7 +302,7 @@ func start(dir string, opts Options) (pidfd int, err error) {
 		return -1, err
 	}
 	defer unix.Close(fd)
-	if words := lastWords(dir); words != "" {
+	if words := lastWords(dir, traceName); words != "" {
 		opts.Log("the last keeper has died" + words)
 	}
 	trace, err := os.OpenFile(filepath.Join(dir, traceName), os.O_CREATE|os.O_TRUNC|os.O_WRONLY|unix.O_NOFOLLOW, 0o600)
@@ -305,8 +326,8 @@ func start(dir string, opts Options) (pidfd int, err error) {
 }
 
 // lastWords is the beginning of what a keeper left when it died.
-func lastWords(dir string) string {
-	data, err := os.ReadFile(filepath.Join(dir, traceName))
+func lastWords(dir, trace string) string {
+	data, err := os.ReadFile(filepath.Join(dir, trace))
 	if err != nil || len(data) == 0 {
 		return ""
 	}

@@ -145,15 +145,10 @@ func (k *keeper) kill(r *run) {
 	case scopeGroup:
 		k.killGroup(r)
 	case scopeCgroup:
-		if err := k.killCgroup(r); err != nil && k.populated(r) {
+		if err := proc.KillCgroup(r.cgroup); err != nil && k.populated(r) {
 			k.warn(r, "%v", err)
-			k.doubt(r)
 		}
 	}
-}
-
-func (k *keeper) killCgroup(r *run) error {
-	return k.pressed(func() error { return proc.KillCgroup(r.cgroup) })
 }
 
 // killGroup kills a run's process group, and has its session looked through if
@@ -192,11 +187,11 @@ func (k *keeper) look(r *run) {
 // perhapsGone finds out whether nothing is left of a run whose main process has
 // ended.
 func (k *keeper) perhapsGone(r *run) {
-	if r.phase != PhaseEnded || r.gone || r.looking || r.doubted || len(r.others()) > 0 {
+	if r.phase != PhaseEnded || r.gone || r.looking || len(r.others()) > 0 {
 		return
 	}
 	if r.scope == scopeCgroup && k.populated(r) {
-		return // or nobody could tell
+		return
 	}
 	r.gone = true
 	k.drop(&r.pidfd)
@@ -209,19 +204,11 @@ func (k *keeper) perhapsGone(r *run) {
 	k.note(r, Gone)
 }
 
-// populated tells whether there may be processes in the run's cgroup, and has their
+// populated tells whether there are processes in the run's cgroup, and has their
 // end watched.
 func (k *keeper) populated(r *run) bool {
 	if r.eventsFD < 0 {
-		var fd int
-		err := k.pressed(func() (err error) {
-			fd, err = proc.OpenEvents(r.cgroup)
-			return err
-		})
-		if err != nil && !absent(err) {
-			k.doubt(r)
-			return true
-		}
+		fd, err := proc.OpenEvents(r.cgroup)
 		if err != nil {
 			return false // it is not there, so nobody is in it
 		}
@@ -235,10 +222,7 @@ func (k *keeper) populated(r *run) bool {
 		}
 	}
 	yes, err := proc.PopulatedFD(r.eventsFD)
-	if err != nil {
-		k.doubt(r)
-	}
-	return err != nil || yes
+	return err == nil && yes
 }
 
 // cgroupEvents is the events file of a run's cgroup.
@@ -274,14 +258,7 @@ func (k *keeper) lookThrough(sids map[int]*run) {
 	for sid := range sids {
 		want[sid] = true
 	}
-	var members []proc.Member
-	err := k.pressed(func() (err error) {
-		for _, m := range members {
-			unix.Close(m.PIDFD) // those of a first try
-		}
-		members, err = proc.Sessions(want)
-		return err
-	})
+	members, err := proc.Sessions(want)
 	foreign := make(map[int]bool)
 	for _, m := range members {
 		// A leader that lives after ours has ended is another process by that
@@ -305,7 +282,7 @@ func (k *keeper) lookThrough(sids map[int]*run) {
 	}
 	if err != nil {
 		for _, r := range sids {
-			k.doubt(r)
+			k.warn(r, "cannot find out what it has left: %v", err)
 		}
 		return
 	}
@@ -324,15 +301,7 @@ func (k *keeper) lookAgain(sids map[int]*run) {
 		if r == nil || r.knows(pid) || !r.owns(pid) || pid == sid {
 			continue
 		}
-		var st proc.Stat
-		err = k.pressed(func() (err error) {
-			st, err = proc.ReadStat(pid)
-			return err
-		})
-		switch {
-		case err != nil && !absent(err):
-			k.doubt(r)
-		case err == nil && st.State != 'Z' && st.State != 'X':
+		if st, err := proc.ReadStat(pid); err == nil && st.State != 'Z' && st.State != 'X' {
 			k.look(r)
 		}
 	}

@@ -11,9 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errNoRoom: the kernel has dropped descriptors that came with a packet.
-var errNoRoom = errors.New("its descriptors were lost: too many open files in the keeper")
-
 // request is a packet that was received.
 type request struct {
 	kind kind
@@ -92,7 +89,7 @@ func (k *keeper) handle(c *conn, q request) {
 		k.end = true
 		k.done(c, q)
 	default:
-		k.refuse(c, q, refuseOther, fmt.Errorf("version %d of the keeper's protocol has no request %d", Version, q.kind))
+		k.refuse(c, q, refuseOther, fmt.Errorf("version %d of the keeper's protocol has no request %d", c.version, q.kind))
 	}
 }
 
@@ -116,7 +113,7 @@ func (k *keeper) greet(c *conn, q request) {
 		return
 	}
 	k.waiting = without(k.waiting, c)
-	c.greeted = true
+	c.greeted, c.version = true, version
 	if q.kind == reqObserve {
 		k.observe(c)
 	} else {
@@ -150,7 +147,7 @@ func (k *keeper) serve(c *conn) {
 func (k *keeper) understood(c *conn, q request) bool {
 	err := q.body.End()
 	if err == nil && q.lost {
-		err = errNoRoom
+		err = errors.New("the keeper has no room for more descriptors")
 	}
 	if err != nil {
 		k.refuse(c, q, refuseOther, fmt.Errorf("the keeper cannot read request %d: %w", q.kind, err))
@@ -208,11 +205,7 @@ func (k *keeper) handleHeld(c *conn, q request) {
 		}
 		// A duplicate, since the answer may have to wait for the peer to read,
 		// and the name may be released meanwhile.
-		var dup int
-		err := k.pressed(func() (err error) {
-			dup, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-			return err
-		})
+		dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
 			k.refuse(c, q, refuseOther, err)
 			return
@@ -230,7 +223,7 @@ func (k *keeper) handleSpawn(c *conn, q request) {
 	sp.unpack(q.body)
 	err := q.body.End()
 	if err == nil && q.lost {
-		err = errNoRoom
+		err = errors.New("the keeper has no room for more descriptors")
 	}
 	if err == nil && len(q.fds) != sp.descriptors() {
 		err = fmt.Errorf("%d descriptors came instead of %d", len(q.fds), sp.descriptors())

@@ -126,15 +126,16 @@ func (c *Client) Kill() error {
 	return nil
 }
 
-// BindAgain has the keeper make its socket again, after somebody has deleted it,
-// and waits until it is there: a few seconds at most.
-func (c *Client) BindAgain() error {
+// BindAgain has the keeper make its socket again, after somebody has deleted it, and
+// waits until it is there: a few seconds at most. current is the current keeper, c or
+// another one: a socket is made under its name, which another one gives up for so long.
+func (c *Client) BindAgain(current *Client) error {
 	p, err := pinKeeper(c.pid, c.dir)
 	if err != nil {
 		err = errors.New("it is not found in /proc")
 	} else {
 		defer p.close()
-		err = p.bindAgain(c.dir)
+		err = c.bindAgain(p, current)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot have the keeper, pid %d, make its socket again: %w", c.pid, err)
@@ -142,7 +143,25 @@ func (c *Client) BindAgain() error {
 	return nil
 }
 
-// WritePID writes the keeper's pid where people look for it.
+func (c *Client) bindAgain(p process, current *Client) error {
+	if c == current {
+		return p.bindAgain(c.dir)
+	}
+	if err := current.rename(socketOf(current.pid)); err != nil {
+		return err
+	}
+	err := p.bindAgain(c.dir)
+	if err == nil {
+		err = os.Rename(filepath.Join(c.dir, socketName), filepath.Join(c.dir, socketOf(c.pid)))
+	}
+	return errors.Join(err, current.rename(socketName))
+}
+
+// WritePID writes the pid of the current keeper where people look for it.
 func (c *Client) WritePID() error {
-	return os.WriteFile(filepath.Join(c.dir, pidName), []byte(strconv.Itoa(c.pid)+"\n"), 0o644)
+	path, text := filepath.Join(c.dir, pidName), strconv.Itoa(c.pid)+"\n"
+	if have, err := os.ReadFile(path); err == nil && string(have) == text {
+		return nil
+	}
+	return os.WriteFile(path, []byte(text), 0o644)
 }

@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -20,6 +21,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case "keep":
+			if v := os.Getenv("KEEPER_VERSION"); v != "" { // see keeperOf
+				Version, lowestVersion = versionNumber(v), os.Getenv("KEEPER_LOWEST")
+			}
 			os.Exit(Main(os.Args[2:]))
 		case "short-lived-superd":
 			shortLived(os.Args[2])
@@ -108,7 +112,7 @@ func (r *rig) end() {
 		r.t.Errorf("cannot end the keeper: %v", err)
 	}
 	r.Close()
-	if _, err := os.Stat(filepath.Join(r.dir, socketName)); err == nil {
+	if _, err := os.Stat(filepath.Join(r.dir, cmp.Or(r.name, socketName))); err == nil {
 		r.t.Error("the keeper has left its socket")
 	}
 	if data, err := os.ReadFile(filepath.Join(r.dir, traceName)); err == nil && len(data) > 0 {

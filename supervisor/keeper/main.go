@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/superd/superd/supervisor/proc"
@@ -89,8 +90,8 @@ func keep(dir string, fd int) error {
 	if err := k.watch(fd, unix.EPOLLIN|unix.EPOLLET, k.listener); err != nil {
 		return err
 	}
-	k.path = filepath.Join(dir, socketName)
-	k.mine = inode(k.path)
+	k.dir = dir
+	k.mine = inode(filepath.Join(dir, socketName))
 	k.catchSignals()
 	warmUp()
 	k.oom = lowerOOM()
@@ -107,8 +108,8 @@ func keep(dir string, fd int) error {
 		done <- err
 	}()
 	err = <-done
-	if k.mine != 0 && inode(k.path) == k.mine {
-		os.Remove(k.path)
+	if name := k.named(); name != "" {
+		os.Remove(filepath.Join(dir, name))
 	}
 	return err
 }
@@ -175,7 +176,20 @@ func (k *keeper) catchSignals() {
 const spareThreads = 6
 
 func warmUp() {
-	proc.SpareThreads(spareThreads)
+	var up, end sync.WaitGroup
+	up.Add(spareThreads)
+	end.Add(1)
+	for range spareThreads {
+		go func() {
+			runtime.LockOSThread() // each has a thread to itself while all are up
+			defer runtime.UnlockOSThread()
+			up.Done()
+			end.Wait()
+			unix.Gettid()
+		}()
+	}
+	up.Wait()
+	end.Done()
 	runtime.GC() // which starts its workers
 }
 

@@ -7,28 +7,42 @@ import (
 	"github.com/superd/superd/supervisor/proc"
 )
 
-// Observe connects to the keeper of dir to List what it has, and takes no superd's
-// place. Whatever else is asked is refused, and no events come.
-// A keeper that is older than this request hangs up.
-func Observe(dir string, opts Options) (*Client, error) {
-	if opts.Log == nil {
-		opts.Log = func(string) {}
-	}
-	if opts.Timeout == 0 {
-		opts.Timeout = greetPatience
-	}
-	conn, err := connect(dir)
+// Observe connects to the keepers of dir, the current one first, to List what they
+// have, and takes no superd's place. Whatever else is asked is refused, and no events
+// come. A keeper that is older than this request hangs up.
+func Observe(dir string, opts Options) ([]*Client, error) {
+	opts = opts.complete()
+	names, err := formerNames(dir)
 	if err != nil {
-		return nil, fmt.Errorf("cannot observe the keeper of %s: %w", dir, err)
+		return nil, err
+	}
+	var all []*Client
+	for _, name := range append([]string{socketName}, names...) {
+		c, err := observe(dir, name, opts)
+		if name != socketName && nobody(err) {
+			continue // it has ended
+		}
+		if err != nil {
+			hangUp(all)
+			return nil, fmt.Errorf("cannot observe the keeper of %s: %w", dir, err)
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}
+
+func observe(dir, name string, opts Options) (*Client, error) {
+	conn, err := connect(dir, name)
+	if err != nil {
+		return nil, err
 	}
 	c := newClient(conn, opts.Log)
-	c.word = reqObserve
+	c.dir, c.name, c.word = dir, name, reqObserve
 	if err := c.greet(opts.Timeout); err != nil {
 		conn.Close()
-		return nil, fmt.Errorf("cannot observe the keeper of %s: %w", dir, err)
+		return nil, err
 	}
-	go c.read()
-	go c.pump()
+	c.follow()
 	return c, nil
 }
 

@@ -22,10 +22,11 @@ func TestObserve(t *testing.T) {
 	id := r.spawn(shell("sleep 1000", nil))
 	r.wait(id, Started)
 	for range maxWatchers + 2 {
-		o, err := Observe(r.dir, Options{})
-		if err != nil {
-			t.Fatal(err)
+		all, err := Observe(r.dir, Options{})
+		if err != nil || len(all) != 1 {
+			t.Fatal(all, err)
 		}
+		o := all[0]
 		defer o.Close()
 		runs, names, err := o.List(ctx)
 		if err != nil || len(runs) != 1 || runs[0].Run != id || len(names) != many || o.PID() != r.PID() || o.Version() != Version {
@@ -50,8 +51,8 @@ func TestObserve(t *testing.T) {
 }
 
 func TestObserveWithoutAKeeper(t *testing.T) {
-	if o, err := Observe(t.TempDir(), Options{}); err == nil {
-		o.Close()
+	if all, err := Observe(t.TempDir(), Options{}); err == nil {
+		hangUp(all)
 		t.Error("there is none")
 	}
 }

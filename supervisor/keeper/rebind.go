@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -30,13 +31,18 @@ const (
 // keeper passes over it in silence.
 const bindSignal = syscall.SIGUSR1
 
-// bindAgain makes the socket again unless it is where it was. The old one has no
-// name, so nobody else can be calling.
+// bindAgain makes the socket again unless it is where it was, or where superd has
+// moved it. The old one has no name, so nobody else can be calling. What has the
+// name of the current keeper is another keeper's.
 func (k *keeper) bindAgain() {
-	if k.mine != 0 && inode(k.path) == k.mine {
+	if k.named() != "" {
 		return
 	}
-	path, done, err := shortPath(filepath.Dir(k.path))
+	name := socketName
+	if inode(filepath.Join(k.dir, name)) != 0 {
+		name = socketOf(k.pid)
+	}
+	path, done, err := shortPath(k.dir, name)
 	if err != nil {
 		return // superd has not made the folder, and asks again when it has
 	}
@@ -52,7 +58,17 @@ func (k *keeper) bindAgain() {
 	}
 	k.accept(k.listener) // who has called before
 	k.drop(&k.listener.fd)
-	k.listener, k.mine = l, inode(k.path)
+	k.listener, k.mine = l, inode(filepath.Join(k.dir, name))
+}
+
+// named is the name that the keeper's socket has in its folder; empty: none.
+func (k *keeper) named() string {
+	for _, name := range []string{socketName, socketOf(k.pid)} {
+		if k.mine != 0 && inode(filepath.Join(k.dir, name)) == k.mine {
+			return name
+		}
+	}
+	return ""
 }
 
 // rebindPatience is how long a keeper may take to make its socket: it needs less
@@ -75,7 +91,7 @@ func (p process) bindAgain(dir string) error {
 		return err
 	}
 	for until := time.Now().Add(rebindPatience); time.Now().Before(until); {
-		if conn, err := connect(dir); err == nil { // its name is there a moment before it listens
+		if conn, err := connect(dir, socketName); err == nil { // its name is there a moment before it listens
 			conn.Close()
 			return nil
 		}
@@ -101,11 +117,11 @@ func (p process) kill() error {
 	return fmt.Errorf("it survives SIGKILL (state %s)", proc.Describe(p.pid).State)
 }
 
-// living finds the keeper of dir in /proc. It is a process of our own user and pid
-// namespace, for which dir is the same folder as for us, with the arguments that
-// start gives it, and the owner of a socket that listens in dir. All of that is
-// asked for: whoever is found may be killed.
-func living(dir string) (process, bool) {
+// living finds a keeper of dir in /proc that is none of those beside it. It is a
+// process of our own user and pid namespace, for which dir is the same folder as for
+// us, with the arguments that start gives it, and the owner of a socket that listens
+// in dir. All of that is asked for: whoever is found may be killed.
+func living(dir string, beside []int) (process, bool) {
 	pids, err := proc.PIDs()
 	if err != nil {
 		return process{}, false
@@ -116,7 +132,7 @@ func living(dir string) (process, bool) {
 	}
 	for pid, is := range found {
 		// A child that has not executed its program yet looks the same.
-		if st, err := proc.ReadStat(pid); !is || err != nil || found[st.PPID] {
+		if st, err := proc.ReadStat(pid); !is || err != nil || found[st.PPID] || slices.Contains(beside, pid) {
 			continue
 		}
 		if p, err := pinKeeper(pid, dir); err == nil {
@@ -173,27 +189,42 @@ func listens(root, dir string) bool {
 	if len(filepath.Join(dir, socketName)) >= 108 {
 		return true // it was bound by another name, see shortPath
 	}
-	table, err := os.ReadFile(root + "/net/unix")
+	inodes, err := listeners(root, dir)
 	if err != nil {
 		return false
-	}
-	inodes := make(map[string]bool)
-	suffix := []byte(" " + filepath.Join(dir, socketName))
-	for line := range bytes.Lines(table) {
-		// Num RefCount Protocol Flags Type St Inode Path; 00010000 is __SO_ACCEPTCON.
-		line = bytes.TrimSuffix(line, []byte{'\n'})
-		if f := bytes.Fields(line); bytes.HasSuffix(line, suffix) && len(f) >= 8 && string(f[3]) == "00010000" {
-			inodes["socket:["+string(f[6])+"]"] = true
-		}
 	}
 	fds, err := os.ReadDir(root + "/fd")
 	if err != nil {
 		return false
 	}
 	for _, fd := range fds {
-		if name, err := os.Readlink(root + "/fd/" + fd.Name()); err == nil && inodes[name] {
+		if name, err := os.Readlink(root + "/fd/" + fd.Name()); err == nil && slices.Contains(inodes, name) {
 			return true
 		}
 	}
 	return false
+}
+
+// listeners are the sockets that were bound in dir as keepers' and listen, in the
+// form that /proc/PID/fd has them in.
+func listeners(root, dir string) ([]string, error) {
+	table, err := os.ReadFile(root + "/net/unix")
+	if err != nil {
+		return nil, err
+	}
+	var inodes []string
+	folder := []byte(" " + filepath.Clean(dir) + "/")
+	for line := range bytes.Lines(table) {
+		// Num RefCount Protocol Flags Type St Inode Path; 00010000 is __SO_ACCEPTCON.
+		line = bytes.TrimSuffix(line, []byte{'\n'})
+		i := bytes.LastIndex(line, folder)
+		if i < 0 {
+			continue
+		}
+		name := string(line[i+len(folder):])
+		if f := bytes.Fields(line); len(f) >= 8 && string(f[3]) == "00010000" && (name == socketName || formerPID(name) != 0) {
+			inodes = append(inodes, "socket:["+string(f[6])+"]")
+		}
+	}
+	return inodes, nil
 }

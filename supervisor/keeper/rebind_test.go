@@ -54,13 +54,13 @@ func TestSocketIsMadeAgain(t *testing.T) {
 	if err := os.RemoveAll(r.dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.BindAgain(); err == nil {
+	if err := r.BindAgain(r.Client); err == nil {
 		t.Error("the keeper has made its socket in a folder that is not there")
 	}
 	if err := os.Mkdir(r.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.BindAgain(); err != nil {
+	if err := r.BindAgain(r.Client); err != nil {
 		t.Fatal(err)
 	}
 	if fi, err := os.Lstat(filepath.Join(r.dir, socketName)); err != nil || fi.Mode() != os.ModeSocket|0o600 {
@@ -184,18 +184,18 @@ func TestOnlyAKeeperIsKilled(t *testing.T) {
 	}
 	defer func() { forger.Process.Kill(); forger.Wait() }()
 	out.Read(make([]byte, 1)) // it is /bin/sh by now
-	if _, ok := living(dir); ok {
+	if _, ok := living(dir, nil); ok {
 		t.Error("a process counts as the keeper that has only its arguments")
 	}
 	r := &rig{t: t, dir: dir}
 	r.dial(true)
 	t.Cleanup(r.end)
-	if p, ok := living(dir); !ok || p.pid != r.PID() {
+	if p, ok := living(dir, nil); !ok || p.pid != r.PID() {
 		t.Errorf("the keeper is %d, found was %+v", r.PID(), p)
 	} else {
 		p.close()
 	}
-	if _, ok := living(t.TempDir()); ok {
+	if _, ok := living(t.TempDir(), nil); ok {
 		t.Error("another folder's keeper was found")
 	}
 }

@@ -198,7 +198,7 @@ func TestTheNewerConnectionWins(t *testing.T) {
 // when it does.
 func TestASlowClientIsNeverWaitedFor(t *testing.T) {
 	r := newRig(t)
-	conn, err := connect(r.dir)
+	conn, err := connect(r.dir, socketName)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package keeper
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -19,14 +20,37 @@ import (
 // The first packet of a connection is a hello. It has the same form in every
 // version for good: a magic word, the lowest and the highest version that the
 // sender speaks. The answer names the one to be spoken, the highest that both
-// know. Bodies of one version never change; a new field is a new version.
+// know. Bodies of one version never change (testdata/wire-1.txt has their bytes); a
+// new field or request is a new version, and is sent only to who speaks it: both
+// [Client] and the keeper's conn know the version of the connection.
+//
+// superd speaks all versions back to the first, for as long as runs may live whose
+// keeper speaks no other. The version is also what tells that a keeper is to be
+// followed by a new one (see dial.go): whoever mends the keeper so that hosts must
+// have it whose runs go on for days makes a new version of it.
 
-// Version is the newest version of the protocol spoken here, lowestVersion the
-// oldest.
-const (
-	Version       = 1
-	lowestVersion = 1
+// newestVersion and lowestVersion are variables for the tests alone, which build
+// superds of other versions (-ldflags "-X ...").
+var (
+	newestVersion = "1"
+	lowestVersion = "1"
 )
+
+// Version is the newest version of the protocol that is spoken here.
+var Version = versionNumber(newestVersion)
+
+func versionNumber(s string) int {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		panic("keeper: no version: " + s)
+	}
+	return n
+}
+
+// ourHello tells which versions are spoken here.
+func ourHello() hello {
+	return hello{lowest: uint64(versionNumber(lowestVersion)), highest: uint64(Version)}
+}
 
 const magic = "superd-keeper"
 
@@ -154,10 +178,16 @@ func readHello(r *pack.Reader) (h hello, err error) {
 
 // choose is the version to be spoken with a peer.
 func (h hello) choose() (uint64, error) {
-	if h.lowest > h.highest || h.lowest > Version || h.highest < lowestVersion {
-		return 0, fmt.Errorf("superd speaks the versions %d to %d of the keeper's protocol, this keeper %d to %d", h.lowest, h.highest, lowestVersion, Version)
+	ours := ourHello()
+	if h.lowest > h.highest || h.lowest > ours.highest || h.highest < ours.lowest {
+		age := "an older"
+		if h.highest < ours.lowest {
+			age = "a newer"
+		}
+		return 0, fmt.Errorf("superd speaks the versions %d to %d of the keeper's protocol, this keeper %d to %d (%s superd has started it: start that one again, until its runs have ended)",
+			h.lowest, h.highest, ours.lowest, ours.highest, age)
 	}
-	return min(h.highest, Version), nil
+	return min(h.highest, ours.highest), nil
 }
 
 // spawnPacket is a spawn as it travels. Its descriptors are beside the packet, in

@@ -165,7 +165,7 @@ func (r *rig) raw(t *testing.T, greet bool) raw {
 	var conn *net.UnixConn
 	eventually(t, "the keeper takes a call", func() bool {
 		var err error
-		conn, err = connect(r.dir)
+		conn, err = connect(r.dir, socketName)
 		if err != nil && !errors.Is(err, unix.EAGAIN) { // its queue is full for now
 			t.Fatal(err)
 		}
