@@ -198,6 +198,9 @@ func (s *State) unhold() {
 		p.WaitsFor, p.WaitsUntil = nil, Time{}
 		s.touchPool(p)
 		s.startPool(p, reason)
+		// After a crash a pool that waits no more, and has no deployment, shows by its
+		// workers alone that its turn had come: it would wait once more.
+		p.late = p.Deployment == nil
 	}
 }
 

@@ -188,11 +188,17 @@ func (s *State) unsettle(p *Pool) {
 func (s *State) emit(a Action) { s.out = append(s.out, a) }
 
 // flush ends a step: savings first, each entity once, then the deeds in the
-// order in which they were decided.
+// order in which they were decided. A pool is saved before its workers, which are
+// nothing without it, but for one that was saved before and is late.
 func (s *State) flush() []Action {
 	saves := make([]Action, 0, len(s.out)+len(s.dirtyWorkers)+len(s.dirtyPools))
+	var late []Action
 	for i, p := range s.dirtyPools {
-		if s.Pools[p.Name] == p && !slices.Contains(s.dirtyPools[:i], p) {
+		switch {
+		case s.Pools[p.Name] != p || slices.Contains(s.dirtyPools[:i], p):
+		case p.late:
+			late = append(late, SavePool{p})
+		default:
 			saves = append(saves, SavePool{p})
 		}
 	}
@@ -205,6 +211,10 @@ func (s *State) flush() []Action {
 	}
 	for _, d := range s.dirtyWorkers {
 		d.w.saved = false
+	}
+	saves = append(saves, late...)
+	for _, p := range s.dirtyPools {
+		p.late = false
 	}
 	// A run is forgotten only when no record speaks of it any more.
 	saves = append(append(saves, s.drops...), s.out...)

@@ -79,6 +79,7 @@ type Pool struct {
 	alarm  alarm
 	rested bool // a worker came to rest in the step at hand
 	turned bool // something happened that a deployment may have waited for
+	late   bool // its record of the step at hand follows those of its workers
 }
 
 // Operation is a command that was accepted.
