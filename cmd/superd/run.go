@@ -54,6 +54,11 @@ func check(file string) error {
 // maxProcs is how many processors superd uses at most.
 const maxProcs = 4
 
+// spareThreads is how many threads superd has beforehand. It needs more only when
+// file systems hang for as many at once; refused one then, it dies, and the next
+// superd goes on.
+const spareThreads = 24
+
 // recoverPatience is more than a start may take: a predecessor that dies slowly, a
 // keeper that hangs and directories on a dead file server all come to less.
 const recoverPatience = 3 * time.Minute
@@ -69,6 +74,7 @@ func runSuperd(file string) error {
 	// More than these few find nothing to do; and a number that was set is not
 	// looked up again and again by the runtime of a superd that is idle.
 	runtime.GOMAXPROCS(min(runtime.NumCPU(), maxProcs))
+	proc.SpareThreads(spareThreads)
 	// What lives is small; half as much garbage beside it costs no time to speak of.
 	debug.SetGCPercent(50)
 	// A panic ends superd by SIGABRT. Go's usual exit code for it is 2, which says

@@ -19,7 +19,11 @@ func (k *keeper) adopt(a *Adopt, scope uint8) error {
 	if err := k.room(1); err != nil {
 		return err
 	}
-	fd, err := pin(a.PID, a.StartTicks)
+	var fd int
+	err := k.pressed(func() (err error) {
+		fd, err = pin(a.PID, a.StartTicks)
+		return err
+	})
 	if err != nil && err != unix.ESRCH {
 		return err
 	}
@@ -51,6 +55,10 @@ func pin(pid int, ticks uint64) (int, error) {
 		return -1, err
 	}
 	st, err := proc.ReadStat(pid)
+	if err != nil && !absent(err) {
+		unix.Close(fd)
+		return -1, err // it may well be there
+	}
 	// The pid was the pinned process's when /proc was read, if it still is.
 	if err != nil || st.StartTicks != ticks || proc.SendSignal(fd, 0) == unix.ESRCH {
 		unix.Close(fd)
@@ -126,12 +134,12 @@ func (k *keeper) signalGroup(r *run, sig syscall.Signal) error {
 // signalCgroup reaches everything in the run's cgroup.
 func (k *keeper) signalCgroup(r *run, sig syscall.Signal) error {
 	if sig == syscall.SIGKILL {
-		if err := proc.KillCgroup(r.cgroup); err != nil && k.populated(r) {
+		if err := k.killCgroup(r); err != nil && k.populated(r) {
 			return err
 		}
 		return nil
 	}
-	return proc.SignalCgroup(r.cgroup, sig)
+	return k.pressed(func() error { return proc.SignalCgroup(r.cgroup, sig) })
 }
 
 // sweep kills all that the run's scope covers. Asked again while something has

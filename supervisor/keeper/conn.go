@@ -26,6 +26,9 @@ func (k *keeper) accept(l *listener) {
 		case unix.EINTR, unix.ECONNABORTED:
 			continue
 		case unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOBUFS:
+			if k.spare.enough(err) {
+				continue
+			}
 			k.again = true
 			return
 		default:
@@ -197,7 +200,11 @@ func (k *keeper) send(c *conn, packet []byte, fd int) bool {
 			return true
 		case unix.EINTR:
 			continue
-		case unix.EAGAIN, unix.ENOBUFS, unix.ETOOMANYREFS:
+		case unix.ENOBUFS, unix.ENOMEM, unix.EAGAIN, unix.ETOOMANYREFS:
+			if err == unix.ENOBUFS || err == unix.ENOMEM {
+				// The socket counts as writable all the while: it is not asked in haste.
+				unix.Nanosleep(&unix.Timespec{Nsec: 1e6}, nil)
+			}
 			c.blocked = true
 			k.rewatch(c.fd, unix.EPOLLIN|unix.EPOLLOUT)
 		default:

@@ -145,10 +145,15 @@ func (k *keeper) kill(r *run) {
 	case scopeGroup:
 		k.killGroup(r)
 	case scopeCgroup:
-		if err := proc.KillCgroup(r.cgroup); err != nil && k.populated(r) {
+		if err := k.killCgroup(r); err != nil && k.populated(r) {
 			k.warn(r, "%v", err)
+			k.doubt(r)
 		}
 	}
+}
+
+func (k *keeper) killCgroup(r *run) error {
+	return k.pressed(func() error { return proc.KillCgroup(r.cgroup) })
 }
 
 // killGroup kills a run's process group, and has its session looked through if
@@ -187,11 +192,11 @@ func (k *keeper) look(r *run) {
 // perhapsGone finds out whether nothing is left of a run whose main process has
 // ended.
 func (k *keeper) perhapsGone(r *run) {
-	if r.phase != PhaseEnded || r.gone || r.looking || len(r.others()) > 0 {
+	if r.phase != PhaseEnded || r.gone || r.looking || r.doubted || len(r.others()) > 0 {
 		return
 	}
 	if r.scope == scopeCgroup && k.populated(r) {
-		return
+		return // or nobody could tell
 	}
 	r.gone = true
 	k.drop(&r.pidfd)
@@ -204,11 +209,19 @@ func (k *keeper) perhapsGone(r *run) {
 	k.note(r, Gone)
 }
 
-// populated tells whether there are processes in the run's cgroup, and has their
+// populated tells whether there may be processes in the run's cgroup, and has their
 // end watched.
 func (k *keeper) populated(r *run) bool {
 	if r.eventsFD < 0 {
-		fd, err := proc.OpenEvents(r.cgroup)
+		var fd int
+		err := k.pressed(func() (err error) {
+			fd, err = proc.OpenEvents(r.cgroup)
+			return err
+		})
+		if err != nil && !absent(err) {
+			k.doubt(r)
+			return true
+		}
 		if err != nil {
 			return false // it is not there, so nobody is in it
 		}
@@ -222,7 +235,10 @@ func (k *keeper) populated(r *run) bool {
 		}
 	}
 	yes, err := proc.PopulatedFD(r.eventsFD)
-	return err == nil && yes
+	if err != nil {
+		k.doubt(r)
+	}
+	return err != nil || yes
 }
 
 // cgroupEvents is the events file of a run's cgroup.
@@ -258,7 +274,14 @@ func (k *keeper) lookThrough(sids map[int]*run) {
 	for sid := range sids {
 		want[sid] = true
 	}
-	members, err := proc.Sessions(want)
+	var members []proc.Member
+	err := k.pressed(func() (err error) {
+		for _, m := range members {
+			unix.Close(m.PIDFD) // those of a first try
+		}
+		members, err = proc.Sessions(want)
+		return err
+	})
 	foreign := make(map[int]bool)
 	for _, m := range members {
 		// A leader that lives after ours has ended is another process by that
@@ -282,7 +305,7 @@ func (k *keeper) lookThrough(sids map[int]*run) {
 	}
 	if err != nil {
 		for _, r := range sids {
-			k.warn(r, "cannot find out what it has left: %v", err)
+			k.doubt(r)
 		}
 		return
 	}
@@ -301,7 +324,15 @@ func (k *keeper) lookAgain(sids map[int]*run) {
 		if r == nil || r.knows(pid) || !r.owns(pid) || pid == sid {
 			continue
 		}
-		if st, err := proc.ReadStat(pid); err == nil && st.State != 'Z' && st.State != 'X' {
+		var st proc.Stat
+		err = k.pressed(func() (err error) {
+			st, err = proc.ReadStat(pid)
+			return err
+		})
+		switch {
+		case err != nil && !absent(err):
+			k.doubt(r)
+		case err == nil && st.State != 'Z' && st.State != 'X':
 			k.look(r)
 		}
 	}

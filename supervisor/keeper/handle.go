@@ -11,6 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// errNoRoom: the kernel has dropped descriptors that came with a packet.
+var errNoRoom = errors.New("its descriptors were lost: too many open files in the keeper")
+
 // request is a packet that was received.
 type request struct {
 	kind kind
@@ -147,7 +150,7 @@ func (k *keeper) serve(c *conn) {
 func (k *keeper) understood(c *conn, q request) bool {
 	err := q.body.End()
 	if err == nil && q.lost {
-		err = errors.New("the keeper has no room for more descriptors")
+		err = errNoRoom
 	}
 	if err != nil {
 		k.refuse(c, q, refuseOther, fmt.Errorf("the keeper cannot read request %d: %w", q.kind, err))
@@ -205,7 +208,11 @@ func (k *keeper) handleHeld(c *conn, q request) {
 		}
 		// A duplicate, since the answer may have to wait for the peer to read,
 		// and the name may be released meanwhile.
-		dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		var dup int
+		err := k.pressed(func() (err error) {
+			dup, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+			return err
+		})
 		if err != nil {
 			k.refuse(c, q, refuseOther, err)
 			return
@@ -223,7 +230,7 @@ func (k *keeper) handleSpawn(c *conn, q request) {
 	sp.unpack(q.body)
 	err := q.body.End()
 	if err == nil && q.lost {
-		err = errors.New("the keeper has no room for more descriptors")
+		err = errNoRoom
 	}
 	if err == nil && len(q.fds) != sp.descriptors() {
 		err = fmt.Errorf("%d descriptors came instead of %d", len(q.fds), sp.descriptors())

@@ -40,15 +40,17 @@ type keeper struct {
 
 	exited []*run // their pidfd says so; not yet reaped
 	looks  []*run // their session is to be looked through
+	doubts []*run // it could not be
+	freed  bool   // a descriptor was closed since
 	asked  asked
 	wakeup int // eventfd, written by the goroutine that gets signals
 	end    bool
 
-	descriptors int // how many the process may have
-	garbage     int // bytes made since the last collection, roughly
-	panics      int
-	buf         [maxPacket + 1]byte
-	oob         [unix.SizeofCmsghdr + 4*64]byte
+	spare   spares
+	garbage int // bytes made since the last collection, roughly
+	panics  int
+	buf     [maxPacket + 1]byte
+	oob     [unix.SizeofCmsghdr + 4*64]byte
 }
 
 // asked are the flags by which signals reach the loop.
@@ -85,11 +87,8 @@ func newKeeper() (*keeper, error) {
 	if k.starter, err = proc.NewStarter(); err != nil {
 		return nil, err
 	}
-	var lim unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
-		return nil, os.NewSyscallError("getrlimit", err)
-	}
-	k.descriptors = int(min(lim.Cur, 1<<30))
+	k.spare.null = k.starter.Null()
+	k.spare.fill()
 	return k, k.watch(k.wakeup, unix.EPOLLIN, (*waker)(k))
 }
 
@@ -121,6 +120,7 @@ func (k *keeper) drop(fd *int) {
 	}
 	unix.Close(*fd)
 	*fd = -1
+	k.freed = true
 }
 
 const (
@@ -133,6 +133,9 @@ const (
 	worthReturning = 256 << 10
 	// reserve is how many descriptors are never used for runs.
 	reserve = 64
+	// doubtful is for how many milliseconds nothing must have happened before what
+	// could not be found out is tried again.
+	doubtful = 500
 )
 
 // loop is the keeper's life. It returns when it was told to end.
@@ -143,6 +146,8 @@ func (k *keeper) loop() {
 		switch {
 		case len(k.exited)+len(k.looks) > 0 || k.asked.child.Load():
 			timeout = 0
+		case len(k.doubts) > 0:
+			timeout = doubtful
 		case k.garbage > worthReturning:
 			timeout = restAfter
 		}
@@ -158,9 +163,15 @@ func (k *keeper) loop() {
 		for i := range max(n, 0) {
 			k.dispatch(&events[i])
 		}
+		if len(k.doubts) > 0 && (n == 0 || k.freed) {
+			k.guard(k.resolve)
+		}
 		k.guard(k.settle)
 		k.guard(k.flush)
 		k.oom.back()
+		if len(k.spare.fds) < spareFiles {
+			k.spare.fill()
+		}
 		if k.again {
 			k.again = false
 			k.accept(k.listener)
@@ -234,13 +245,18 @@ func (k *keeper) liveRuns() int {
 	return n
 }
 
-// room refuses what would use up the last descriptors.
+// room refuses what would use up the last descriptors. The limit may be changed
+// while the keeper lives (prlimit(1)).
 func (k *keeper) room(n int) error {
+	var lim unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
+		return nil // nothing is known against it
+	}
 	used := len(k.sources) + len(k.held)
-	if used+n+reserve <= k.descriptors {
+	if uint64(used+n+reserve) <= lim.Cur {
 		return nil
 	}
-	return fmt.Errorf("the keeper has %d descriptors in use, and %d is the limit of open files (%d are kept in reserve)", used, k.descriptors, reserve)
+	return fmt.Errorf("too many open files: the keeper has %d descriptors in use, and %d is the limit (%d are kept in reserve)", used, lim.Cur, reserve)
 }
 
 // hold keeps fd under name, instead of what was there.

@@ -9,7 +9,6 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 
 	"github.com/superd/superd/supervisor/proc"
@@ -176,20 +175,7 @@ func (k *keeper) catchSignals() {
 const spareThreads = 6
 
 func warmUp() {
-	var up, end sync.WaitGroup
-	up.Add(spareThreads)
-	end.Add(1)
-	for range spareThreads {
-		go func() {
-			runtime.LockOSThread() // each has a thread to itself while all are up
-			defer runtime.UnlockOSThread()
-			up.Done()
-			end.Wait()
-			unix.Gettid()
-		}()
-	}
-	up.Wait()
-	end.Done()
+	proc.SpareThreads(spareThreads)
 	runtime.GC() // which starts its workers
 }
 

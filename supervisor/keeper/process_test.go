@@ -271,7 +271,7 @@ func TestDescriptorsAreKeptInReserve(t *testing.T) {
 		t.Errorf("%d live and %d have failed", len(live), len(failed))
 	}
 	for id, why := range failed {
-		if !strings.Contains(why, "fork: the keeper has ") || !strings.Contains(why, "and 100 is the limit of open files") {
+		if !strings.Contains(why, "fork: too many open files: the keeper has ") || !strings.Contains(why, "and 100 is the limit") {
 			t.Errorf("%s failed with %s", id, why)
 		}
 		r.Acknowledge(id)
@@ -280,7 +280,7 @@ func TestDescriptorsAreKeptInReserve(t *testing.T) {
 	for i := 0; i < 5 && full == nil; i++ {
 		full = r.Hold(fmt.Sprint("one", i), os.Stdin)
 	}
-	if full == nil || !strings.Contains(full.Error(), "limit of open files") {
+	if full == nil || !strings.Contains(full.Error(), "100 is the limit") {
 		t.Errorf("without an end more can be held: %v", full)
 	}
 	for _, id := range live[:5] {

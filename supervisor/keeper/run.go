@@ -18,6 +18,7 @@ type run struct {
 	gone      bool
 	killed    bool // KILL was sent to all that its scope covers, at least once
 	looking   bool // its session is to be looked through in this round
+	doubted   bool // what is left of it could not be found out
 	listed    bool // it is among k.dirty
 	happened  uint8
 	told      uint8 // of what has happened, on the connection there is now

@@ -102,9 +102,12 @@ func (k *keeper) forked(r *run, p proc.Process) {
 	k.garbage += 8 << 10
 	r.pid, r.pidfd = p.PID, p.PIDFD
 	k.children[r.pid] = r
-	if st, err := proc.ReadStat(p.PID); err == nil {
+	// It is what the next keeper would know the process by.
+	k.pressed(func() error {
+		st, err := proc.ReadStat(p.PID)
 		r.ticks = st.StartTicks
-	}
+		return err
+	})
 	if err := k.watch(r.pidfd, unix.EPOLLIN, (*mainProcess)(r)); err != nil {
 		k.warn(r, "cannot watch pid %d: %v; its end is noticed late", r.pid, err)
 	}
