@@ -65,7 +65,15 @@ type conn struct {
 // answer is a packet to be sent.
 type answer struct {
 	packet []byte
-	fd     int // sent beside it; -1: none. It is the keeper's
+	fd     int // sent beside it, and the answer's own; -1: none
+}
+
+// close lets go of what was to be sent beside it.
+func (a *answer) close() {
+	if a.fd >= 0 {
+		unix.Close(a.fd)
+		a.fd = -1
+	}
 }
 
 const (
@@ -143,6 +151,9 @@ func closeAll(fds []int) {
 // hangUp ends a connection. All that it was to be told can be asked for again.
 func (k *keeper) hangUp(c *conn) {
 	k.drop(&c.fd)
+	for i := range c.answers {
+		c.answers[i].close()
+	}
 	c.answers, c.listing = nil, nil
 	if k.client == c {
 		k.client = nil
@@ -160,16 +171,20 @@ func without(list []*conn, c *conn) []*conn {
 	return list
 }
 
-// answer queues a packet for c.
+// answer queues a packet for c, with a descriptor that is closed when it was sent
+// or cannot be; -1: none.
 func (k *keeper) answer(c *conn, packet []byte, fd int) {
+	a := answer{packet, fd}
 	if c.fd < 0 {
+		a.close()
 		return
 	}
 	if len(c.answers) == maxAnswers {
+		a.close()
 		k.hangUp(c)
 		return
 	}
-	c.answers = append(c.answers, answer{packet, fd})
+	c.answers = append(c.answers, a)
 	if !c.blocked {
 		k.sendAnswers(c)
 	}
@@ -178,6 +193,7 @@ func (k *keeper) answer(c *conn, packet []byte, fd int) {
 func (k *keeper) sendAnswers(c *conn) {
 	for len(c.answers) > 0 && !c.blocked && c.fd >= 0 {
 		if k.send(c, c.answers[0].packet, c.answers[0].fd) {
+			c.answers[0].close()
 			c.answers = c.answers[1:]
 		}
 	}

@@ -190,3 +190,22 @@ func answerRefused(far *net.UnixConn, id uint64) {
 	w.String("")
 	far.Write(w.Buf)
 }
+
+// TestFetchLeavesNothing: what the keeper sends is a duplicate, and goes when it was
+// sent. superd fetches all that is held whenever it starts.
+func TestFetchLeavesNothing(t *testing.T) {
+	r := newRig(t)
+	f := outFile(t)
+	if err := r.Hold("thing", f); err != nil {
+		t.Fatal(err)
+	}
+	before := descriptors(t, r.PID())
+	for range 20 {
+		got, err := r.Fetch("thing")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.Close()
+	}
+	eventually(t, "as few descriptors as before", func() bool { return descriptors(t, r.PID()) <= before })
+}
