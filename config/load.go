@@ -259,9 +259,13 @@ func (ld *loader) include(file string) {
 			ld.includeFile(e, filepath.Clean(path))
 			continue
 		}
-		matches, err := filepath.Glob(path)
+		matches, err := glob(path)
+		if errors.Is(err, filepath.ErrBadPattern) {
+			continue // reported likewise
+		}
 		if err != nil {
-			continue // a bad pattern, reported likewise
+			ld.r.at(e, "%s, but cannot tell what it matches: %v", e.found(), err)
+			continue
 		}
 		for _, m := range matches {
 			ld.includeFile(e, m)
