@@ -122,14 +122,29 @@ func (s *Supervisor) fits(cfg *config.Config) error {
 			return fmt.Errorf("cannot change superd.%s from %s to %s while superd runs (stop superd, then start it with the new one)", d.key, d.old, d.new)
 		}
 	}
-	return checkBudget(cfg)
+	return checkBudget(cfg, s.keeperLimit())
+}
+
+// keeperLimit is how many files the keeper may have open: it may be older than
+// superd, and have been started with another limit. 0: not known.
+func (s *Supervisor) keeperLimit() uint64 {
+	var limit unix.Rlimit
+	pid := 0
+	if snap, _ := s.Snapshot(); snap != nil {
+		pid = snap.Info.KeeperPID
+	}
+	if pid == 0 || unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &limit) != nil {
+		return 0
+	}
+	return limit.Cur
 }
 
 // Descriptors that superd and the keeper each need beside those of the runs.
 const spareDescriptors = 64 + 512
 
-// checkBudget refuses a configuration with more workers than there may be open files.
-func checkBudget(cfg *config.Config) error {
+// checkBudget refuses a configuration with more workers than there may be open
+// files, in superd or in the keeper whose limit is given (0: not known).
+func checkBudget(cfg *config.Config, keeper uint64) error {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return nil // nothing is known against it
@@ -142,9 +157,13 @@ func checkBudget(cfg *config.Config) error {
 		}
 		need += each * uint64(p.Count)
 	}
-	if need > limit.Max {
+	if keeper != 0 && need > keeper && keeper < limit.Cur {
+		return fmt.Errorf("%s: %d workers need %d open files, and the keeper, which is older than superd, may have %d (raise it: prlimit --nofile of its pid)",
+			cfg.File, workersIn(cfg), need, keeper)
+	}
+	if need > limit.Cur {
 		return fmt.Errorf("%s: %d workers need %d open files, and the limit is %d (raise it: LimitNOFILE= of the unit, or ulimit -n)",
-			cfg.File, workersIn(cfg), need, limit.Max)
+			cfg.File, workersIn(cfg), need, limit.Cur)
 	}
 	return nil
 }

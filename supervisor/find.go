@@ -71,7 +71,7 @@ func (s *Supervisor) find(sameBoot bool) (map[string]core.Found, error) {
 			if ok {
 				found[w.Run.ID] = f
 			}
-			if ok && f.End == nil && f.Failed == nil {
+			if ok && f.End == nil && f.Failed == nil && !f.Pending {
 				s.adopted++
 			}
 		}
@@ -175,13 +175,20 @@ func (s *Supervisor) resumeEnded(p *core.Pool, i int, r keeper.RunState, ends en
 func (s *Supervisor) orphan(p *core.Pool, w *core.Worker) (core.Found, bool) {
 	run := w.Run
 	pid, ticks := run.PID, run.StartTicks
-	if pid == 0 {
-		pid, ticks = s.fifoHolder(run.ID)
+	if pid == 0 || ticks == 0 {
+		var err error
+		if pid, ticks, err = s.fifoHolder(run.ID); err != nil {
+			return s.unclear(p, w, err), true
+		}
 	}
 	if pid == 0 {
 		return core.Found{}, false
 	}
-	if now, err := proc.StartTicks(pid); err != nil || now != ticks {
+	now, err := proc.StartTicks(pid)
+	if err != nil && !proc.Absent(err) {
+		return s.unclear(p, w, err), true
+	}
+	if err != nil || now != ticks {
 		return core.Found{}, false // ended, or the pid is somebody else's by now
 	}
 	a := keeper.Adopt{Run: run.ID, PID: pid, StartTicks: ticks, Label: fmt.Sprintf("%s/%d", p.Name, w.Index)}
@@ -197,30 +204,60 @@ func (s *Supervisor) orphan(p *core.Pool, w *core.Worker) (core.Found, bool) {
 	}
 	aim.At("adopt.found")
 	if err := s.keeper.Adopt(a); err != nil {
-		s.damage = append(s.damage, fmt.Sprintf("cannot take over %s/%d, pid %d: %v", p.Name, w.Index, pid, err))
-		return core.Found{}, false
+		return s.unclear(p, w, err), true
 	}
 	aim.At("adopt.asked")
 	return core.Found{PID: pid, StartTicks: ticks, Started: true}, true
 }
 
-// fifoHolder is the leader of the session whose standard output is a run's FIFO.
-func (s *Supervisor) fifoHolder(run string) (pid int, ticks uint64) {
+// unclear is what is known of a run whose process may live and could not be looked
+// at, or be handed to the keeper: it is left as it is, and looked for again. A
+// second one must not be started meanwhile.
+func (s *Supervisor) unclear(p *core.Pool, w *core.Worker, err error) core.Found {
+	s.unsure = true
+	s.degrade("orphans", fmt.Sprintf("cannot find out whether %s/%d lives: %v (retrying every %s)", p.Name, w.Index, err, recheckPause))
+	return core.Found{Pending: true}
+}
+
+// recheckPause is how long after it could not be found out what lives it is tried
+// again.
+const recheckPause = time.Second
+
+// mayRecheck has what could not be found out be looked for again.
+func (s *Supervisor) mayRecheck() {
+	if !s.unsure {
+		s.degrade("orphans", "")
+		return
+	}
+	s.unsure = false
+	time.AfterFunc(recheckPause, func() { s.inbox.put(s.recheck) })
+}
+
+// fifoHolder is the leader of the session whose standard output is a run's FIFO;
+// pid 0: there is none.
+func (s *Supervisor) fifoHolder(run string) (pid int, ticks uint64, err error) {
 	var st unix.Stat_t
-	if err := unix.Stat(s.fifo(run, "out"), &st); err != nil {
-		return 0, 0
+	err = unix.Stat(s.fifo(run, "out"), &st)
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, 0, nil
+	}
+	if err != nil {
+		return 0, 0, &os.PathError{Op: "stat", Path: s.fifo(run, "out"), Err: err}
 	}
 	holders, err := proc.HoldersOf(st.Dev, st.Ino)
 	if err != nil {
-		return 0, 0
+		return 0, 0, err
 	}
 	for _, pid := range holders {
 		stat, err := proc.ReadStat(pid)
+		if err != nil && !proc.Absent(err) {
+			return 0, 0, err
+		}
 		if err == nil && stat.SID == pid {
-			return pid, stat.StartTicks
+			return pid, stat.StartTicks, nil
 		}
 	}
-	return 0, 0
+	return 0, 0, nil
 }
 
 func (s *Supervisor) fifo(run, stream string) string {
@@ -285,6 +322,7 @@ func (s *Supervisor) recheck() {
 		return // it is lost too, and the next one will be asked
 	}
 	s.step(core.Recheck{Found: found})
+	s.mayRecheck()
 }
 
 // rehold gives a new keeper what the old one held: the control socket, and what
@@ -302,6 +340,7 @@ func (s *Supervisor) rehold() {
 func (s *Supervisor) refind() (map[string]core.Found, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), listPatience)
 	defer cancel()
+	pending := s.prepare.pending() // before it is asked: what is handed over meanwhile is not lost
 	listed, _, err := s.keeper.List(ctx)
 	if err != nil {
 		return nil, err
@@ -318,10 +357,10 @@ func (s *Supervisor) refind() (map[string]core.Found, error) {
 			if _, ok := found[w.Run.ID]; ok {
 				continue
 			}
-			if f, ok := s.orphan(p, w); ok {
-				found[w.Run.ID] = f
-			} else if s.prepare.pending(w.Run.ID) {
+			if pending[w.Run.ID] {
 				found[w.Run.ID] = core.Found{Pending: true}
+			} else if f, ok := s.orphan(p, w); ok {
+				found[w.Run.ID] = f
 			}
 		}
 	}

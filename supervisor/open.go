@@ -36,7 +36,7 @@ func Open(opt Options) (*Supervisor, error) {
 		trouble: map[string]string{}, draining: map[string]bool{},
 		watcher: watcher{pools: map[string]bool{}}}
 	s.config.Store(opt.Config)
-	if err := checkBudget(opt.Config); err != nil {
+	if err := checkBudget(opt.Config, 0); err != nil {
 		return nil, err
 	}
 	if err := s.takeFolder(); err != nil {
@@ -268,6 +268,7 @@ func (s *Supervisor) recover() error {
 	s.step(begin)
 	aim.At("recover.decided")
 	s.recorded(s.records.belong())
+	s.mayRecheck()
 	s.prune(found)
 	aim.At("recover.pruned")
 	s.watchPlaces()

@@ -94,11 +94,15 @@ func (q *preparer) cancel(run string) bool {
 	return p != nil && !p.taken.Swap(true)
 }
 
-// pending tells whether a run is still to be handed to the keeper.
-func (q *preparer) pending(run string) bool {
+// pending are the runs that are still to be handed to the keeper.
+func (q *preparer) pending() map[string]bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.open[run] != nil
+	runs := make(map[string]bool, len(q.open))
+	for run := range q.open {
+		runs[run] = true
+	}
+	return runs
 }
 
 func (q *preparer) done(run string) {

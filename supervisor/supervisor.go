@@ -80,6 +80,7 @@ type Supervisor struct {
 	replies  map[uint64]chan<- core.Reply
 	nextRef  uint64
 	adopted  int
+	unsure   bool // it could not be found out of some run whether it lives
 	oom      victims
 	pending  bool     // the files on disk were refused
 	damage   []string // what could not be read at the start

@@ -20,7 +20,7 @@ import (
 // copy already, and from copies of the records that it makes there. It asks the
 // keeper for what it has, and changes nothing of anybody's.
 func Try(ctx context.Context, opt Options, copy string) error {
-	if err := checkBudget(opt.Config); err != nil {
+	if err := checkBudget(opt.Config, 0); err != nil {
 		return err
 	}
 	dir := opt.Config.RuntimeDir

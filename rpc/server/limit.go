@@ -2,10 +2,14 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/superd/superd/rpc"
 )
@@ -17,6 +21,8 @@ type limiter struct {
 	net.Listener
 	perUID, total, reserved int
 	isAdmin                 func(*peer) bool
+	log                     func(string)
+	spare                   spares // for when there are no descriptors left
 
 	refused atomic.Int32 // refused and not yet closed
 
@@ -43,11 +49,45 @@ func (c *limitedConn) Close() error {
 
 var errNotUnix = errors.New("cannot serve the control socket on a listener that is not a unix socket: nobody could tell who connects")
 
+// acceptPause is how long is waited when a call cannot be accepted for want of a
+// descriptor or of memory. It waits in the socket's backlog meanwhile.
+const acceptPause = 100 * time.Millisecond
+
+// take waits for a connection. Short tells that superd has hardly any descriptors
+// left: how many more connections there can be.
+func (l *limiter) take() (c net.Conn, short bool, left int, err error) {
+	said := false
+	for {
+		c, err = l.Listener.Accept()
+		var errno syscall.Errno
+		if err == nil || !errors.As(err, &errno) {
+			return c, short, left, err
+		}
+		switch errno {
+		case unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOBUFS:
+		default:
+			return nil, short, left, err
+		}
+		if n, ok := l.spare.lend(err); ok {
+			short, left = true, n
+			continue
+		}
+		if !said {
+			said = true
+			l.log(fmt.Sprintf("control socket: cannot accept calls: %v (they wait until it can)", errno))
+		}
+		time.Sleep(acceptPause)
+		l.spare.fill()
+	}
+}
+
 // Accept waits for the next connection that may be served.
 func (l *limiter) Accept() (net.Conn, error) {
 	for {
-		c, err := l.Listener.Accept()
+		l.spare.fill()
+		c, short, left, err := l.take()
 		if err != nil {
+			l.spare.close()
 			return nil, err
 		}
 		uc, ok := c.(*net.UnixConn)
@@ -60,11 +100,15 @@ func (l *limiter) Accept() (net.Conn, error) {
 			uc.Close()
 			continue
 		}
+		if short && (left == 0 || left < spareAdmins && !l.isAdmin(p)) {
+			l.refuse(uc, "superd has too many open files, and no descriptor left for another call")
+			continue
+		}
 		if problem := l.enter(p); problem != "" {
 			l.refuse(uc, problem)
 			continue
 		}
-		return &limitedConn{UnixConn: uc, peer: p, free: func() { l.leave(p) }}, nil
+		return &limitedConn{UnixConn: uc, peer: p, free: func() { l.leave(p); l.spare.fill() }}, nil
 	}
 }
 

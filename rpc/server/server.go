@@ -119,7 +119,7 @@ func systemTime() core.Time {
 func (s *Server) Serve(l net.Listener) error {
 	limited := &limiter{
 		Listener: l, isAdmin: s.isAdmin,
-		perUID: s.opts.PerUID, total: s.opts.Total, reserved: s.opts.Reserved,
+		perUID: s.opts.PerUID, total: s.opts.Total, reserved: s.opts.Reserved, log: s.opts.Log,
 	}
 	err := s.http.Serve(limited)
 	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {

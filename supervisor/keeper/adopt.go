@@ -55,7 +55,7 @@ func pin(pid int, ticks uint64) (int, error) {
 		return -1, err
 	}
 	st, err := proc.ReadStat(pid)
-	if err != nil && !absent(err) {
+	if err != nil && !proc.Absent(err) {
 		unix.Close(fd)
 		return -1, err // it may well be there
 	}

@@ -218,7 +218,7 @@ func (k *keeper) populated(r *run) bool {
 			fd, err = proc.OpenEvents(r.cgroup)
 			return err
 		})
-		if err != nil && !absent(err) {
+		if err != nil && !proc.Absent(err) {
 			k.doubt(r)
 			return true
 		}
@@ -330,7 +330,7 @@ func (k *keeper) lookAgain(sids map[int]*run) {
 			return err
 		})
 		switch {
-		case err != nil && !absent(err):
+		case err != nil && !proc.Absent(err):
 			k.doubt(r)
 		case err == nil && st.State != 'Z' && st.State != 'X':
 			k.look(r)

@@ -119,6 +119,7 @@ func (c *Client) put(ctx context.Context, packet []byte, fds []int) error {
 			}
 		}()
 	}
+	var began time.Time
 	for {
 		_, _, err := c.conn.WriteMsgUnix(packet, oob, nil)
 		switch {
@@ -126,9 +127,17 @@ func (c *Client) put(ctx context.Context, packet []byte, fds []int) error {
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.Is(err, unix.ETOOMANYREFS):
-			// Our user has as many descriptors under way as it may. The keeper takes
-			// them as fast as it can.
+		case errors.Is(err, unix.ETOOMANYREFS), errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ENOMEM):
+			// Our user has as many descriptors under way as it may, and the keeper takes
+			// them as fast as it can; or the kernel has no memory. A request must not be
+			// lost for that: nobody would notice.
+			if began.IsZero() {
+				began = time.Now()
+			} else if time.Since(began) > patience {
+				c.lost(err) // whoever connects anew finds out what was not done
+				c.conn.Close()
+				return ErrLost
+			}
 			select {
 			case <-time.After(time.Millisecond):
 			case <-c.closed:

@@ -2,7 +2,6 @@ package keeper
 
 import (
 	"errors"
-	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -55,12 +54,6 @@ func (k *keeper) pressed(do func() error) error {
 		err = do()
 	}
 	return err
-}
-
-// absent tells that a file of /proc or of a cgroup is not there, and its process
-// with it. Any other error says nothing about the process.
-func absent(err error) bool {
-	return errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENODEV)
 }
 
 // doubt notes that it could not be found out what is left of a run: it is not

@@ -73,6 +73,7 @@ func (m *Manager) makeSource(r *run, stream byte, p *Pipes, uid, gid int) error 
 	dup, err := unix.FcntlInt(uintptr(rfd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		unix.Close(rfd)
+		unix.Unlink(path)
 		return fmt.Errorf("cannot make FIFO %s: %w", path, err)
 	}
 	p.Read[name] = os.NewFile(uintptr(dup), path)
@@ -101,6 +102,10 @@ func makeFIFO(path string, uid, gid int) (rfd, wfd int, err error) {
 		return -1, -1, err
 	}
 	rfd, err = openRead(path)
+	if err == nil && !spared(rfd) {
+		unix.Close(rfd)
+		err = unix.EMFILE
+	}
 	if err != nil {
 		unix.Unlink(path)
 		return -1, -1, err
@@ -117,6 +122,17 @@ func makeFIFO(path string, uid, gid int) (rfd, wfd int, err error) {
 		return -1, -1, err
 	}
 	return rfd, wfd, nil
+}
+
+// reserve is how many descriptors are never used for FIFOs: log files, and those who
+// ask what is wrong, need some too.
+const reserve = 64
+
+// spared tells whether a new descriptor leaves the reserve alone. The kernel gives
+// the lowest number that is free, so all below it are in use.
+func spared(fd int) bool {
+	var lim unix.Rlimit
+	return unix.Getrlimit(unix.RLIMIT_NOFILE, &lim) != nil || uint64(fd)+reserve < lim.Cur
 }
 
 // openRead opens a FIFO for reading without waiting for a writer. O_NONBLOCK is

@@ -142,6 +142,10 @@ func (d *device) open(f *logFile) error {
 	}
 	d.makeRoom()
 	fd, err := openLog(f.folder.fd, f.name, f.gid)
+	for (err == unix.EMFILE || err == unix.ENFILE) && len(d.opened) > 0 {
+		d.shut(d.oldest())
+		fd, err = openLog(f.folder.fd, f.name, f.gid)
+	}
 	if err != nil {
 		if errors.Is(err, unix.ENOENT) { // the folder itself was removed
 			d.forget(f.folder)
@@ -233,14 +237,19 @@ func ownFile(fd int) error {
 // budget is used up.
 func (d *device) makeRoom() {
 	for len(d.opened) > 0 && 2*(len(d.opened)+1) > d.m.opt.OpenFiles {
-		oldest := d.opened[0]
-		for _, f := range d.opened {
-			if f.used < oldest.used {
-				oldest = f
-			}
-		}
-		d.shut(oldest)
+		d.shut(d.oldest())
 	}
+}
+
+// oldest is the open file that was not used for the longest time.
+func (d *device) oldest() *logFile {
+	oldest := d.opened[0]
+	for _, f := range d.opened {
+		if f.used < oldest.used {
+			oldest = f
+		}
+	}
+	return oldest
 }
 
 // shut closes f; it is opened again when there is something to write.

@@ -141,8 +141,11 @@ func HoldersOf(dev, ino uint64) ([]int, error) {
 			if !isFile("/proc/"+strconv.Itoa(pid)+"/fd/"+fd, dev, ino) {
 				continue
 			}
-			if start, err := StartTicks(pid); err == nil {
+			start, err := StartTicks(pid)
+			if err == nil {
 				found = append(found, holder{pid, start})
+			} else if !Absent(err) {
+				return nil, err // it holds the file all the same
 			}
 			break
 		}

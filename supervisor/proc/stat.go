@@ -2,6 +2,7 @@ package proc
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -38,6 +39,12 @@ func ReadStat(pid int) (Stat, error) {
 		return Stat{}, fmt.Errorf("cannot read /proc/%d/stat: %w", pid, err)
 	}
 	return st, nil
+}
+
+// Absent tells that what failed with err has failed because the process is not
+// there (any more), or the cgroup. Any other error says nothing about it.
+func Absent(err error) bool {
+	return errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENODEV)
 }
 
 // StartTicks is the start time of pid in clock ticks since boot.
