@@ -16,10 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The state file has two top-level buckets: aboutBucket with the version, and
-// valuesBucket with one bucket for each of State's. Each value has a CRC-32C of
-// bucket, key and value before it (4 bytes, little endian): bbolt checks nothing
-// but its first pages.
+// The state file has three top-level buckets: aboutBucket with the version,
+// valuesBucket with one bucket for each of State's, and historyBucket. Each value
+// has a CRC-32C of bucket, key and value before it (4 bytes, little endian): bbolt
+// checks nothing but its first pages.
 const (
 	stateFile    = "state.db"
 	lockPatience = 2 * time.Second
@@ -48,6 +48,9 @@ type disk struct {
 	rewrite bool
 	renewed bool // the file has vanished, and no new one was written yet
 	notes   []string
+	// former is a file that has vanished and whose histories are not carried over yet.
+	former     *bolt.DB
+	formerFile *os.File
 }
 
 func (d *disk) path() string { return d.dir + "/" + stateFile }
@@ -88,6 +91,10 @@ func (d *disk) lost() bool { return d.db != nil && !SameFile(d.path(), d.file) }
 // vanished gives up a file that somebody removed or replaced: everything in memory
 // must go into a new one.
 func (d *disk) vanished() {
+	if d.former == nil {
+		d.former, d.formerFile = d.db, d.file
+		d.db, d.file = nil, nil
+	}
 	d.close()
 	d.read, d.rewrite = true, true // memory knows better than whatever is there now
 	d.renewed = true
@@ -230,13 +237,26 @@ func (d *disk) values() (all map[stateKey][]byte, empty bool, err error) {
 	return all, empty, err
 }
 
-// commit writes a batch (nil: delete) in one transaction, and syncs it. After an
-// error the file is closed, since what bbolt holds of it may not be what is there.
-func (d *disk) commit(batch map[stateKey][]byte) error {
+// commit writes a batch (nil: delete) and entries of histories in one transaction,
+// and syncs it. After an error the file is closed, since what bbolt holds of it may
+// not be what is there.
+func (d *disk) commit(batch map[stateKey][]byte, entries map[string]*queue) error {
 	err := guard(func() error {
+		if d.former != nil { // values first: without them the file is none of superd's
+			err := d.db.Update(func(tx *bolt.Tx) error { return putBatch(tx, batch) })
+			if err == nil {
+				err = d.carryOver()
+			}
+			if err != nil {
+				return err
+			}
+		}
 		return d.db.Update(func(tx *bolt.Tx) error {
 			aim.At("state.begun")
 			err := putBatch(tx, batch)
+			if err == nil {
+				err = putHistories(tx, entries)
+			}
 			aim.At("state.put")
 			return err
 		})

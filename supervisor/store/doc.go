@@ -14,11 +14,15 @@
 // of a worker: everything is kept in memory too, a goroutine of its own writes
 // behind, and what cannot be read is set aside and said so.
 //
+// Beside these values, which are held in memory, the state has histories, which are
+// not: they are appended to in batches, and read when somebody asks. What waits for
+// the disk lies in a journal in the runtime folder ([Dir.Journal]) meanwhile.
+//
 // The package knows bytes and names, not what they mean: encoding a worker, and
 // deciding what follows from a lost record, are its callers' affair. It must
 // never delete what it could not read, and never make a caller wait for a disk
 // except in [State.Flush] and [State.Close], where that is asked for.
 //
 // Start reading in copy.go (the form of one copy), then table.go; the other half
-// begins in state.go.
+// begins in state.go, and history.go goes on from there.
 package store

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// State is what outlives a reboot: values by bucket and key. All of it is held in
-// memory; reading never touches the disk, and a write is queued for a goroutine
+// State is what outlives a reboot: values by bucket and key, and histories (see
+// Append). All values are held in memory; reading never touches the disk, and a write is queued for a goroutine
 // that follows behind, so that neither a slow nor a broken disk delays anybody
 // but those who call Flush or Close. All methods are safe for concurrent use.
 //
@@ -37,6 +37,15 @@ type State struct {
 	closing bool
 	// renewals is how often the file was written anew after it had vanished.
 	renewals int
+
+	// Histories are in history.go. By name: what waits to be written, and what is
+	// being written.
+	queued, flying map[string]*queue
+	waiting        int    // entries in queued
+	lingering      bool   // a timer is set for what is queued
+	overflown      bool   // entries were given up for want of a disk
+	asked          []*ask // by those who wait to read
+	settled        func(n int)
 
 	disk *disk // of the writer alone
 }
@@ -74,6 +83,7 @@ func OpenState(dir string) (*State, error) {
 		values:  make(map[string]map[string][]byte),
 		dirty:   make(map[stateKey]struct{}),
 		news:    make(chan struct{}),
+		queued:  make(map[string]*queue),
 		disk:    &disk{dir: dir},
 	}
 	go s.follow()
@@ -164,6 +174,9 @@ func (s *State) Degraded() []string {
 	all := append([]string(nil), s.notes...)
 	if s.trouble != "" {
 		all = append(all, s.trouble)
+	}
+	if s.overflown {
+		all = append(all, fmt.Sprintf("more than %d entries of histories wait for %s: the oldest are given up", maxQueued, s.disk.path()))
 	}
 	return all
 }

@@ -25,13 +25,15 @@ func (s *State) follow() {
 	}
 	for range s.wake {
 		s.mu.Lock()
-		closing, idle := s.closing, len(s.dirty) == 0
+		closing, idle := s.closing, len(s.dirty) == 0 && len(s.queued) == 0
 		s.mu.Unlock()
 		if !idle || s.disk.rewrite || s.disk.lost() {
 			s.write()
 		}
+		s.answerAll()
 		if closing {
 			s.disk.close()
+			s.disk.forgetFormer()
 			return
 		}
 	}
@@ -47,14 +49,10 @@ func (s *State) write() {
 		s.disk.vanished()
 		s.report(s.disk.path() + " was removed or replaced (it is being written anew)")
 	}
-	batch, upTo, err := s.writeOnce()
+	upTo, err := s.writeOnce()
 	if errors.Is(err, errUnreadable) {
 		// The file went bad under our hands and was set aside: a new one takes everything.
-		s.requeue(batch)
-		batch, upTo, err = s.writeOnce()
-	}
-	if err != nil {
-		s.requeue(batch)
+		upTo, err = s.writeOnce()
 	}
 	if err == nil && s.disk.renewed {
 		s.disk.renewed = false
@@ -74,14 +72,22 @@ func (s *State) write() {
 	s.news = make(chan struct{})
 }
 
-func (s *State) writeOnce() (batch map[stateKey][]byte, upTo uint64, err error) {
+func (s *State) writeOnce() (upTo uint64, err error) {
 	values, err := s.disk.ensure()
 	s.merge(values)
-	batch, upTo = s.take()
+	batch, entries, upTo := s.take()
 	if err == nil {
-		err = s.disk.commit(batch)
+		err = s.disk.commit(batch, entries)
 	}
-	return batch, upTo, err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		for k := range batch {
+			s.dirty[k] = struct{}{}
+		}
+	}
+	s.landed(err)
+	return upTo, err
 }
 
 // merge brings what was found on disk into memory, except for keys that are
@@ -96,17 +102,9 @@ func (s *State) merge(values map[stateKey][]byte) {
 	}
 }
 
-func (s *State) requeue(batch map[stateKey][]byte) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for k := range batch {
-		s.dirty[k] = struct{}{}
-	}
-}
-
-// take empties the queue: the values to write, nil for those to delete. When the
-// file is a new one that is everything there is.
-func (s *State) take() (batch map[stateKey][]byte, upTo uint64) {
+// take empties the queue: the values to write, nil for those to delete, and what
+// is to be done to histories. When the file is a new one the values are all there are.
+func (s *State) take() (batch map[stateKey][]byte, entries map[string]*queue, upTo uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	batch = make(map[stateKey][]byte, len(s.dirty))
@@ -121,7 +119,7 @@ func (s *State) take() (batch map[stateKey][]byte, upTo uint64) {
 		}
 	}
 	clear(s.dirty)
-	return batch, s.puts
+	return batch, s.takeEntries(), s.puts
 }
 
 // settle makes known how the last thing done to the disk went.
