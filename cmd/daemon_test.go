@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,6 +20,7 @@ type daemon struct {
 	dir   string
 	cmd   *exec.Cmd
 	ended chan struct{}
+	wrap  []string // what superctl is started by
 }
 
 // newDaemon writes a configuration; begin starts superd with it.
@@ -71,7 +73,8 @@ func (d *daemon) until(what string, ok func() bool) {
 // superctl runs superctl and returns what it says and its exit code.
 func (d *daemon) superctl(args ...string) (string, int) {
 	d.t.Helper()
-	cmd := exec.Command(filepath.Join(bin, "superctl"), args...)
+	line := append(append(slices.Clone(d.wrap), filepath.Join(bin, "superctl")), args...)
+	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Env = append(os.Environ(), "SUPERD_SOCKET="+d.dir+"/run/control.sock", "NO_COLOR=1")
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError

@@ -34,6 +34,10 @@ type hostRecord struct {
 	BootID       string
 	PIDNamespace uint64
 	Seq          uint64 // reserved event numbers
+
+	// NamespaceStart is when the namespace's first process was started, since that
+	// number is used again. 0: not known.
+	NamespaceStart uint64 `json:",omitempty"`
 }
 
 // records keeps the core's entities: in runtime_dir what must be known after a
@@ -85,8 +89,8 @@ func (r *records) load(st *core.State) (sameBoot bool, damage []string, err erro
 			boot = hostRecord{}
 		}
 	}
-	sameBoot = boot.BootID == bootID && boot.PIDNamespace == ns
-	r.world = hostRecord{BootID: bootID, PIDNamespace: ns}
+	r.world = hostRecord{BootID: bootID, PIDNamespace: ns, NamespaceStart: proc.NamespaceStart()}
+	sameBoot = boot.sameWorld(r.world)
 	if data, ok := r.state.Get(superdBucket, seqKey); ok {
 		var seq uint64
 		if json.Unmarshal(data, &seq) == nil {
@@ -105,10 +109,16 @@ func (r *records) load(st *core.State) (sameBoot bool, damage []string, err erro
 	return sameBoot, append(damage, r.dir.Damage()...), nil
 }
 
+// sameWorld tells whether pids and instants of one mean the same in the other.
+func (h hostRecord) sameWorld(o hostRecord) bool {
+	return h.BootID == o.BootID && h.PIDNamespace == o.PIDNamespace &&
+		(h.NamespaceStart == o.NamespaceStart || h.NamespaceStart == 0 || o.NamespaceStart == 0)
+}
+
 // belong says that the records are of this boot now. It comes after all that
 // belonged to another one has been dealt with: superd may die in between.
 func (r *records) belong() error {
-	r.host.BootID, r.host.PIDNamespace = r.world.BootID, r.world.PIDNamespace
+	r.host.BootID, r.host.PIDNamespace, r.host.NamespaceStart = r.world.BootID, r.world.PIDNamespace, r.world.NamespaceStart
 	data, err := json.Marshal(r.world)
 	if err != nil {
 		return err

@@ -28,6 +28,9 @@ type Options struct {
 	Log *slog.Logger
 	// Service is told how superd is; nil: nobody.
 	Service *service.Manager
+	// Contained means that superd's end is that of the container that it is in, and of
+	// everything there: it cannot leave its workers running.
+	Contained bool
 	// leftovers: nothing is started, and all that lives is ended.
 	leftovers bool
 
@@ -171,6 +174,10 @@ func (s *Supervisor) Do(ctx context.Context, c core.Command) (core.Reply, error)
 
 // Shutdown implements API. It returns when the end has begun.
 func (s *Supervisor) Shutdown(ctx context.Context, now, detach bool, by string) error {
+	if detach && s.opt.Contained {
+		return &core.Refusal{Kind: core.RefuseConflict, Message: "cannot leave the workers running: the container ends when superd has ended, and they with it " +
+			"(superctl upgrade replaces superd in place, superctl shutdown stops the workers first)"}
+	}
 	begun := make(chan struct{})
 	err := s.ask(ctx, func() {
 		s.step(core.Leave{Now: now, Detach: detach, By: by})

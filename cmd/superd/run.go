@@ -12,6 +12,7 @@ import (
 
 	"github.com/superd/superd/config"
 	"github.com/superd/superd/supervisor"
+	"github.com/superd/superd/supervisor/keeper"
 	"github.com/superd/superd/supervisor/proc"
 	"github.com/superd/superd/supervisor/service"
 	"golang.org/x/term"
@@ -65,10 +66,17 @@ const recoverPatience = 3 * time.Minute
 
 // runSuperd recovers, serves and supervises until superd is told to end.
 func runSuperd(file string) error {
+	if isFirst() {
+		return beFirst(file)
+	}
 	// From the first moment on no signal may end superd by its default action.
 	// What arrives before it can be followed waits here.
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals)
+	takesSignals()
+	if err := proc.CheckProc(); err != nil {
+		return err
+	}
 	path := ownPath()
 	before := takeOver(signals)
 	// More than these few find nothing to do; and a number that was set is not
@@ -113,7 +121,7 @@ func open(file, path string, f *front, before *takeover) (*supervisor.Supervisor
 	manager.Tell(service.Extend(recoverPatience), service.Alive, service.Status("recovering"))
 	opt := supervisor.Options{Config: cfg, Version: versionName(), Log: f.log, Service: manager,
 		Load: func() (*config.Config, error) { return load(cfg.File, nil) },
-		Path: path, Args: os.Args,
+		Path: path, Args: os.Args, Contained: keeper.UnderInit(),
 		Outside: supervisor.Outside{Suspend: f.suspend, Signals: f.left, Resume: f.resume},
 	}
 	if err := before.into(&opt); err != nil {

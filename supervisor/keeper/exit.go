@@ -389,6 +389,10 @@ func (k *keeper) reapOrphans() {
 			k.asked.child.Store(true) // there may be orphans behind it
 			return
 		}
+		if k.first != nil && pid == k.first.pid {
+			k.first.reap()
+			continue
+		}
 		if !proc.ReapPID(pid) {
 			return
 		}

@@ -89,8 +89,12 @@ func (k *keeper) handle(c *conn, q request) {
 			k.refuse(c, q, refuseLive, fmt.Errorf("%d runs live", n))
 			return
 		}
-		k.end = true
 		k.done(c, q)
+		if k.first != nil {
+			k.first.over(c)
+		} else {
+			k.end = true
+		}
 	default:
 		k.refuse(c, q, refuseOther, fmt.Errorf("version %d of the keeper's protocol has no request %d", c.version, q.kind))
 	}
@@ -135,6 +139,9 @@ func (k *keeper) serve(c *conn) {
 		k.hangUp(k.client)
 	}
 	k.client = c
+	if k.first != nil {
+		k.first.greeted(c)
+	}
 	// What has happened until now is told by list, what follows by events.
 	for _, r := range k.runs {
 		r.told = r.happened

@@ -45,6 +45,7 @@ type keeper struct {
 	asked  asked
 	wakeup int // eventfd, written by the goroutine that gets signals
 	end    bool
+	first  *first // nil: this is not the first process of a container
 
 	spare   spares
 	garbage int // bytes made since the last collection, roughly
@@ -228,6 +229,9 @@ func (w *waker) ready(k *keeper, _ uint32) {
 	unix.Read(k.wakeup, b[:])
 	if k.asked.bind.Swap(false) {
 		k.bindAgain()
+	}
+	if k.first != nil {
+		k.first.signalled()
 	}
 	if k.asked.end.Swap(false) && k.client == nil && k.liveRuns() == 0 {
 		k.end = true

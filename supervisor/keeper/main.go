@@ -33,7 +33,7 @@ func Main(args []string) int {
 		fmt.Fprintf(os.Stderr, "superd keep: %v (superd starts it by itself)\n", err)
 		return 2
 	}
-	if err := keep(dir, fd); err != nil {
+	if err := keep(dir, fd, (*keeper).catchSignals); err != nil {
 		fmt.Fprintf(os.Stderr, "superd keep: %v\n", err)
 		return 1
 	}
@@ -61,8 +61,9 @@ func parse(args []string) (dir string, fd int, err error) {
 	return dir, fd, nil
 }
 
-// keep is the life of the keeper.
-func keep(dir string, fd int) error {
+// keep is the life of the keeper, which is called on fd; -1: on a socket that it makes
+// in dir. begin is called when it can be told of signals.
+func keep(dir string, fd int, begin func(*keeper) error) error {
 	runtime.GOMAXPROCS(2)
 	// The loop collects by itself, when it is worth it: the runtime's own collector
 	// would run every two minutes for nothing. The limit is for what the loop
@@ -91,7 +92,9 @@ func keep(dir string, fd int) error {
 	}
 	k.dir = dir
 	k.mine = inode(filepath.Join(dir, socketName))
-	k.catchSignals()
+	if err := begin(k); err != nil {
+		return err
+	}
 	warmUp()
 	k.oom = lowerOOM()
 	// The first thread is kept out of it, since orphans become its children: there
@@ -144,7 +147,7 @@ func inode(path string) uint64 {
 // catchSignals keeps signals from ending the keeper. TERM ends it only when
 // nothing lives and no superd is connected. None is ignored: that would be
 // inherited by the workers, as a handler is not.
-func (k *keeper) catchSignals() {
+func (k *keeper) catchSignals() error {
 	ch := make(chan os.Signal, 16)
 	signal.Notify(ch, syscall.SIGCHLD, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT,
 		syscall.SIGPIPE, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM, syscall.SIGVTALRM,
@@ -168,6 +171,7 @@ func (k *keeper) catchSignals() {
 			unix.Write(k.wakeup, one)
 		}
 	}()
+	return nil
 }
 
 // spareThreads is how many threads the runtime is made to have beforehand: it

@@ -31,6 +31,10 @@ const (
 // keeper passes over it in silence.
 const bindSignal = syscall.SIGUSR1
 
+// firstBindSignal is what asks the first process of a container for that: there USR1
+// is for superd. Nobody else sends this one, nor does the kernel.
+const firstBindSignal = syscall.SIGSTKFLT
+
 // bindAgain makes the socket again unless it is where it was, or where superd has
 // moved it. The old one has no name, so nobody else can be calling. What has the
 // name of the current keeper is another keeper's.
@@ -87,7 +91,11 @@ func (p process) bindAgain(dir string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if err := proc.SendSignal(p.pidfd, bindSignal); err != nil {
+	sig := bindSignal
+	if p.pid == 1 {
+		sig = firstBindSignal
+	}
+	if err := proc.SendSignal(p.pidfd, sig); err != nil {
 		return err
 	}
 	for until := time.Now().Add(rebindPatience); time.Now().Before(until); {
@@ -131,8 +139,9 @@ func living(dir string, beside []int) (process, bool) {
 		found[pid] = isKeeper(pid, dir)
 	}
 	for pid, is := range found {
-		// A child that has not executed its program yet looks the same.
-		if st, err := proc.ReadStat(pid); !is || err != nil || found[st.PPID] || slices.Contains(beside, pid) {
+		// A child that has not executed its program yet looks the same. Those of the
+		// first process, whose arguments are superd's, do not.
+		if st, err := proc.ReadStat(pid); !is || err != nil || found[st.PPID] && st.PPID != 1 || slices.Contains(beside, pid) {
 			continue
 		}
 		if p, err := pinKeeper(pid, dir); err == nil {
@@ -163,7 +172,8 @@ func isKeeper(pid int, dir string) bool {
 		return false
 	}
 	args := strings.Split(strings.TrimSuffix(string(line), "\x00"), "\x00")
-	if len(args) < 4 || args[1] != "keep" || args[2] != "--dir" || args[3] != dir {
+	named := len(args) >= 4 && args[1] == "keep" && args[2] == "--dir" && args[3] == dir
+	if !named && !(pid == 1 && isFirst()) {
 		return false
 	}
 	uid, err := proc.Owner(pid)

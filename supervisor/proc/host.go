@@ -3,6 +3,7 @@ package proc
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,6 +28,31 @@ func PIDNamespace() (uint64, error) {
 		return 0, fmt.Errorf("cannot tell the pid namespace: %w", err)
 	}
 	return st.Ino, nil
+}
+
+// CheckProc tells whether /proc shows the processes of the caller's pid namespace. One
+// that was left there by whoever made the namespace shows others by our numbers.
+func CheckProc() error {
+	self, err := os.Readlink("/proc/self")
+	switch {
+	case err != nil:
+		return fmt.Errorf("/proc is not there: %w (mount it: mount -t proc proc /proc)", err)
+	case self != strconv.Itoa(os.Getpid()):
+		return fmt.Errorf("/proc is that of another pid namespace: this process is %d, and %s there (mount it anew: mount -t proc proc /proc)", os.Getpid(), self)
+	}
+	return nil
+}
+
+// NamespaceStart is when the first process of the caller's pid namespace was started,
+// in clock ticks since boot; 0: that is not to be seen. The number of a namespace is
+// given to another one when it is gone, and with a container that is started again
+// that is a matter of seconds.
+func NamespaceStart() uint64 {
+	ticks, err := StartTicks(1)
+	if err != nil {
+		return 0
+	}
+	return ticks
 }
 
 // BootTime is CLOCK_BOOTTIME: no step of the wall clock moves it, and it counts
