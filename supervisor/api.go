@@ -87,6 +87,9 @@ type API interface {
 	// Logs gives emit the lines of a log in batches, which hold until it returns.
 	// emit may block; its error ends the call. Errors: ErrNoLog, ErrNoRun, ctx's.
 	Logs(ctx context.Context, q LogQuery, emit func([]LogLine) error) error
+	// Exits are how runs of a pool ended, newest first. Beside an error, which says
+	// that some may be missing and why, are those that are known.
+	Exits(ctx context.Context, q ExitQuery) ([]Exit, error)
 	// Work is what the live runs of a pool of a snapshot show of their work, by run
 	// ID; nil where the pool has no `busy`. Runs that could not be seen are missing.
 	Work(p *core.Pool) map[string]Work

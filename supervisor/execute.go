@@ -19,6 +19,8 @@ import (
 // execute does one thing that the core has decided.
 func (s *Supervisor) execute(at core.Time, a core.Action) {
 	switch a := a.(type) {
+	case core.SaveExit:
+		s.keptExit(s.records.saveExit(newExit(a)))
 	case core.SavePool:
 		s.show.pool(a.Pool.Name)
 		s.mayWatch(a.Pool)
@@ -73,6 +75,15 @@ func (s *Supervisor) recorded(err error) {
 		why = err.Error() + " (superd goes on; after a crash it would know less)"
 	}
 	s.degrade("records", why)
+}
+
+// keptExit takes note of whether exits are safe until they are on disk.
+func (s *Supervisor) keptExit(err error) {
+	why := ""
+	if err != nil {
+		why = err.Error() + " (superd goes on; were it killed now, the history of exits would lack some)"
+	}
+	s.degrade("exits", why)
 }
 
 // tellKeeper looks at what came of a message to the keeper. That the connection

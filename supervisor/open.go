@@ -267,6 +267,7 @@ func (s *Supervisor) recover() error {
 	aim.At("recover.begin")
 	s.step(begin)
 	aim.At("recover.decided")
+	s.records.replayExits(s.state)
 	s.recorded(s.records.belong())
 	s.mayRecheck()
 	s.prune(found)

@@ -49,6 +49,14 @@ type records struct {
 	host   hostRecord
 	world  hostRecord // the boot and namespace that superd is in
 	bare   bool       // runtime_dir had no records
+
+	// The journal of exits, or why there is none; see exits.go. What was in it when
+	// superd started: the runs, and what is still to be written, with its pools.
+	journal     *store.Journal
+	noJournal   error
+	replayed    map[string]bool
+	replay      []store.Entry
+	replayPools []string
 }
 
 func openRecords(runtimeDir, stateDir string) (*records, error) {
@@ -61,7 +69,9 @@ func openRecords(runtimeDir, stateDir string) (*records, error) {
 		dir.Close()
 		return nil, err
 	}
-	return &records{dir: dir, state: state, tables: map[string]*store.Table{}}, nil
+	r := &records{dir: dir, state: state, tables: map[string]*store.Table{}}
+	r.openJournal()
+	return r, nil
 }
 
 // load reads what was kept. sameBoot tells whether the instants in it are of
@@ -265,6 +275,7 @@ func (r *records) dropWorkers(pool string, from int) error {
 
 func (r *records) dropPool(name string) error {
 	r.state.Delete(poolBucket, name)
+	r.state.DropHistory(name)
 	var errs []error
 	if t := r.tables[name]; t != nil {
 		errs = append(errs, t.Remove())
@@ -276,7 +287,7 @@ func (r *records) dropPool(name string) error {
 
 // lost tells that records are not to be found by their names any more.
 func (r *records) lost(st *core.State) bool {
-	if r.dir.Lost() {
+	if r.dir.Lost() || r.journal.Lost() {
 		return true
 	}
 	for _, t := range r.tables {
@@ -312,7 +323,7 @@ func (r *records) rewrite(st *core.State) error {
 	clear(r.tables)
 	r.dir.Close()
 	r.dir = dir
-	errs := []error{r.saveHost()}
+	errs := []error{r.saveHost(), r.journal.Move(dir)}
 	for _, p := range st.Pools {
 		errs = append(errs, r.savePool(p))
 		for _, w := range p.Workers {
@@ -327,7 +338,7 @@ func (r *records) close() error {
 	for _, t := range r.tables {
 		errs = append(errs, t.Close())
 	}
-	errs = append(errs, r.state.Close(), r.dir.Close())
+	errs = append(errs, r.state.Close(), r.journal.Close(), r.dir.Close())
 	if err := errors.Join(errs...); err != nil && !errors.Is(err, os.ErrClosed) {
 		return err
 	}

@@ -13,6 +13,8 @@ func saved(t *testing.T, r *records, actions []core.Action) {
 	for _, a := range actions {
 		var err error
 		switch a := a.(type) {
+		case core.SaveExit:
+			err = r.saveExit(newExit(a))
 		case core.SavePool:
 			err = r.savePool(a.Pool)
 		case core.SaveWorker:

@@ -34,6 +34,7 @@ type fake struct {
 	upgrade  func(path string) (supervisor.Upgrade, error)
 	usage    map[int]supervisor.Usage
 	work     map[string]supervisor.Work // by run
+	exits    func(supervisor.ExitQuery) ([]supervisor.Exit, error)
 	logs     func(context.Context, supervisor.LogQuery, func([]supervisor.LogLine) error) error
 }
 
@@ -141,6 +142,10 @@ func (f *fake) Upgrade(_ context.Context, path, _ string) (supervisor.Upgrade, e
 }
 
 func (f *fake) Work(*core.Pool) map[string]supervisor.Work { return f.work }
+
+func (f *fake) Exits(_ context.Context, q supervisor.ExitQuery) ([]supervisor.Exit, error) {
+	return f.exits(q)
+}
 
 func (f *fake) Sample(pids []int) map[int]supervisor.Usage {
 	out := map[int]supervisor.Usage{}

@@ -10,6 +10,15 @@ import (
 // stands before what depends on it.
 type Action interface{ action() }
 
+// SaveExit asks to keep in the pool's history how a run ended: Run.Exit says. It
+// comes before the record that has the run no more, so that a crash in between has
+// the same run saved twice rather than never; whoever keeps it takes the first.
+type SaveExit struct {
+	Pool   *Pool
+	Worker *Worker
+	Run    *Run
+}
+
 // SavePool asks to keep the pool's own record (its workers save on their own).
 type SavePool struct{ Pool *Pool }
 
@@ -70,6 +79,7 @@ type Quit struct {
 	Detached bool
 }
 
+func (SaveExit) action()    {}
 func (SavePool) action()    {}
 func (SaveWorker) action()  {}
 func (DropPool) action()    {}

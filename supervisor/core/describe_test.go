@@ -129,6 +129,8 @@ func describeCommand(c Command) string {
 // describeAction is a deed in words; savings are gathered elsewhere.
 func describeAction(a Action) string {
 	switch a := a.(type) {
+	case SaveExit:
+		return "save the exit of " + a.Run.ID
 	case SavePool:
 		return "save " + a.Pool.Name
 	case SaveWorker:
@@ -203,7 +205,7 @@ func describeStep(at time.Duration, ev Event, done []Action) []string {
 	}
 	for _, a := range done {
 		switch a.(type) {
-		case SavePool, SaveWorker:
+		case SaveExit, SavePool, SaveWorker:
 		default:
 			lines = append(lines, "    "+describeAction(a))
 		}

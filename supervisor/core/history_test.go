@@ -235,6 +235,20 @@ func (h *history) remember(s *State) {
 // deed looks at one action when it is done: what it depends on is on disk.
 func (h *history) deed(w *world, a Action) {
 	switch a := a.(type) {
+	case SaveExit:
+		if a.Run.Exit == nil || a.Run.Exit.RunID != a.Run.ID {
+			panic(broken(a.Run.ID + " is said to have ended, and not how"))
+		}
+	case SaveWorker:
+		if r := w.disk[a.Pool.Name]; r != nil {
+			h.keepsExit(w, r.workers[a.Worker.Index], a.Worker.Run)
+		}
+	case DropWorkers:
+		for i, worker := range w.disk[a.Pool.Name].workers {
+			if i >= a.Count {
+				h.keepsExit(w, worker, nil)
+			}
+		}
 	case Spawn:
 		if life, ok := h.spawned[a.Run]; ok && life == h.life {
 			panic(broken(a.Run + " is asked for twice"))
@@ -262,7 +276,15 @@ func (h *history) deed(w *world, a Action) {
 		if w.saved(a.Run) != nil {
 			panic(broken(a.Run + " is forgotten by the keeper and still on disk"))
 		}
+		if _, known := h.asked[a.Run]; known && w.exits[a.Run] == nil {
+			panic(broken(a.Run + " is forgotten by the keeper, and history has no exit of it"))
+		}
 	case DropPool:
+		if r := w.disk[a.Name]; r != nil {
+			for _, worker := range r.workers {
+				h.keepsExit(w, worker, nil)
+			}
+		}
 		delete(h.current, a.Name)
 		delete(h.policies, a.Name)
 		maps.DeleteFunc(h.restarts, func(slot string, _ []time.Duration) bool { return strings.HasPrefix(slot, a.Name+"/") })
@@ -273,6 +295,16 @@ func (h *history) deed(w *world, a Action) {
 				panic(broken("superd quits while " + p.slot + " lives"))
 			}
 		}
+	}
+}
+
+// keepsExit: no record loses a run of this boot before history has its exit.
+func (h *history) keepsExit(w *world, before *Worker, now *Run) {
+	if !w.boot || before == nil || before.Run == nil || now != nil && now.ID == before.Run.ID {
+		return
+	}
+	if w.exits[before.Run.ID] == nil {
+		panic(broken(before.Run.ID + " is in no record any more, and history has no exit of it"))
 	}
 }
 

@@ -26,6 +26,7 @@ type State struct {
 	rested bool            // a worker came to rest in the step at hand
 
 	// What the step at hand has changed, in order.
+	exits        []Action // how runs ended
 	drops        []Action // records that are no longer needed
 	out          []Action
 	dirtyPools   []*Pool
@@ -191,7 +192,8 @@ func (s *State) emit(a Action) { s.out = append(s.out, a) }
 // order in which they were decided. A pool is saved before its workers, which are
 // nothing without it, but for one that was saved before and is late.
 func (s *State) flush() []Action {
-	saves := make([]Action, 0, len(s.out)+len(s.dirtyWorkers)+len(s.dirtyPools))
+	saves := make([]Action, 0, len(s.exits)+len(s.out)+len(s.dirtyWorkers)+len(s.dirtyPools))
+	saves = append(saves, s.exits...)
 	var late []Action
 	for i, p := range s.dirtyPools {
 		switch {
@@ -218,7 +220,7 @@ func (s *State) flush() []Action {
 	}
 	// A run is forgotten only when no record speaks of it any more.
 	saves = append(append(saves, s.drops...), s.out...)
-	s.out, s.drops, s.dirtyPools, s.dirtyWorkers = nil, nil, s.dirtyPools[:0], s.dirtyWorkers[:0]
+	s.out, s.drops, s.exits, s.dirtyPools, s.dirtyWorkers = nil, nil, s.exits[:0], s.dirtyPools[:0], s.dirtyWorkers[:0]
 	return saves
 }
 

@@ -193,6 +193,11 @@ type Exit struct {
 	// Success means that it was none of: a failure, a failed start, unknown.
 	Success bool
 	Uptime  time.Duration
+	// Stage is where a start failed that never came to a program; empty: it did.
+	Stage string
+	// Requested means that the run had been told to end, by a stop sequence or by
+	// an operator's signal: it did not end by itself.
+	Requested bool
 }
 
 // DeploymentState is where a deployment stands.

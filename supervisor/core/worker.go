@@ -110,9 +110,9 @@ func (s *State) grewHealthy(p *Pool, w *Worker, _ cue) {
 
 func (s *State) spawnFailed(p *Pool, w *Worker, c cue) {
 	run := w.Run
-	run.Exit = &Exit{RunID: run.ID, At: s.now.Wall, Reason: "cannot start: " + c.fail.Reason}
+	run.Exit = &Exit{RunID: run.ID, At: s.now.Wall, Reason: "cannot start: " + c.fail.Reason, Stage: c.fail.Stage}
 	if run.Stop != nil && !run.Stop.Failure {
-		run.Exit.Reason, run.Exit.Success = "stopped before it was started", true
+		run.Exit.Reason, run.Exit.Success, run.Exit.Requested = "stopped before it was started", true, true
 	}
 	s.ended(p, w, map[string]any{"stage": c.fail.Stage})
 }
@@ -169,7 +169,18 @@ func (s *State) exitOf(p *Pool, w *Worker, e End) *Exit {
 	if st := run.Stop; st != nil && st.Failure {
 		x.Success, x.Reason = false, "cannot start: "+st.Reason
 	}
+	x.Requested = run.requested(x)
 	return x
+}
+
+// requested tells whether a run ended because it was told to. A program that an
+// operator sent a signal to may end by it with success, or go on and fail for
+// reasons of its own a day later.
+func (r *Run) requested(x *Exit) bool {
+	if r.Stop != nil {
+		return !r.Stop.Failure
+	}
+	return r.Signaled != "" && x.Success
 }
 
 // sent tells whether superd or an operator sent this signal to the run.
@@ -201,6 +212,7 @@ func (p *Pool) succeeds(e End) bool {
 func (s *State) ended(p *Pool, w *Worker, data map[string]any) {
 	run, exit := w.Run, w.Run.Exit
 	s.publishExit(p, w, data)
+	s.exits = append(s.exits, SaveExit{Pool: p, Worker: w, Run: run})
 	s.emit(Forget{Run: run.ID})
 	delete(s.runs, run.ID)
 	w.Run, w.LastExit = nil, exit

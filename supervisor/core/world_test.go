@@ -20,6 +20,7 @@ type world struct {
 	seed   uint64 // of the next superd
 	specs  []Spec // the configuration on disk
 	disk   map[string]*poolRecord
+	exits  map[string]*Exit // the history on disk, by run
 	keeper *keeper
 	inbox  []Event // told by the keeper, not yet read by superd
 	boot   bool    // the records are of this boot
@@ -51,7 +52,7 @@ type poolRecord struct {
 var bootStart = Time{Boot: 1000 * time.Second, Wall: time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)}
 
 func newWorld(specs ...Spec) *world {
-	return &world{now: bootStart, seed: 1, specs: specs, disk: map[string]*poolRecord{}, keeper: &keeper{}, past: newHistory(),
+	return &world{now: bootStart, seed: 1, specs: specs, disk: map[string]*poolRecord{}, exits: map[string]*Exit{}, keeper: &keeper{}, past: newHistory(),
 		behave: func(string) behaviour { return behaviour{} }, viaJSON: true, boot: true}
 }
 
@@ -62,6 +63,7 @@ func (w *world) clone() *world {
 	for name, r := range w.disk {
 		c.disk[name] = &poolRecord{r.pool, maps.Clone(r.workers)}
 	}
+	c.exits = maps.Clone(w.exits)
 	c.keeper, c.inbox = w.keeper.clone(), slices.Clone(w.inbox)
 	c.past, c.watch, c.dieBefore, c.beforeStep = nil, nil, nil, nil
 	c.behave, c.viaJSON = func(string) behaviour { return behaviour{} }, false
@@ -183,6 +185,8 @@ func (w *world) still() {
 // execute does one deed.
 func (w *world) execute(a Action) {
 	switch a := a.(type) {
+	case SaveExit:
+		w.exits[a.Run.ID] = a.Run.Exit
 	case SavePool:
 		r := w.disk[a.Pool.Name]
 		if r == nil {
