@@ -45,6 +45,7 @@ func init() {
 		{"GET", "/v1/pools/{pool}/config", viewer, onePool, (*Server).getConfig, nil, rpc.PoolConfig{}, nil, "the configuration in force; values of env for operators"},
 		{"GET", "/v1/pools/{pool}/revisions", viewer, onePool, (*Server).getRevisions, nil, rpc.RevisionList{}, nil, "what it ran, newest first"},
 		{"GET", "/v1/pools/{pool}/deployments", viewer, onePool, (*Server).getDeployments, nil, rpc.DeploymentList{}, nil, "its deployments, newest first"},
+		{"GET", "/v1/pools/{pool}/exits", viewer, onePool, (*Server).getExits, nil, rpc.ExitList{}, exitParameters, "how its runs ended, newest first"},
 		{"POST", "/v1/pools/{pool}/start", operator, onePool, (*Server).postStart, rpc.WorkersRequest{}, rpc.CommandReply{}, waiting, "start it"},
 		{"POST", "/v1/pools/{pool}/stop", operator, onePool, (*Server).postStop, rpc.WorkersRequest{}, rpc.CommandReply{}, waiting, "stop it by its stop sequence, or now"},
 		{"POST", "/v1/pools/{pool}/restart", operator, onePool, (*Server).postRestart, rpc.WorkersRequest{}, rpc.Deployment{}, waiting, "replace all its runs; single workers are answered like start"},
