@@ -126,17 +126,17 @@ func (h *helpers) closed() bool {
 // not go while it has any.
 func (s *Supervisor) endHelpers() {
 	for _, run := range s.helpers.close() {
-		s.tellKeeper(s.keeper.Sweep(run))
+		s.tellKeeper(s.keepers.Sweep(run))
 	}
 	late := time.NewTimer(drainPatience)
 	defer late.Stop()
 	for len(s.helpers.close()) > 0 {
 		select {
-		case ev, ok := <-s.keeper.Events():
-			if !ok {
+		case t := <-s.keepers.told:
+			if t.lost && t.by == s.keepers.current() {
 				return
 			}
-			s.helpers.take(ev)
+			s.helpers.take(t.Event)
 		case <-late.C:
 			return
 		}
@@ -196,14 +196,13 @@ func (s *Supervisor) helper(ctx context.Context, sp keeper.Spawn) (out []byte, e
 		w.Close()
 		return nil, end, errHelpersOver
 	}
-	client := s.prepare.keeper()
-	err = client.Spawn(ctx, sp)
+	err = s.keepers.Spawn(ctx, sp)
 	w.Close()
 	if err != nil {
 		s.helpers.forget(sp.Run)
 		return nil, end, err
 	}
-	stop := context.AfterFunc(ctx, func() { client.Sweep(sp.Run); r.SetReadDeadline(time.Now()) })
+	stop := context.AfterFunc(ctx, func() { s.keepers.Sweep(sp.Run); r.SetReadDeadline(time.Now()) })
 	defer stop()
 	out, err = io.ReadAll(io.LimitReader(r, maxHelp))
 	select {
@@ -213,11 +212,4 @@ func (s *Supervisor) helper(ctx context.Context, sp keeper.Spawn) (out []byte, e
 		s.helpers.forget(sp.Run) // its keeper may have died
 		return nil, end, fmt.Errorf("%s: %w", sp.Args[0], ctx.Err())
 	}
-}
-
-// keeper is the one that spawns go to.
-func (q *preparer) keeper() *keeper.Client {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.client
 }

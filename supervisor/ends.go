@@ -21,7 +21,7 @@ func (s *Supervisor) fetchEnds(held []string) ends {
 		}
 	}
 	ends := make(ends, len(names))
-	for i, f := range s.keeper.FetchAll(names) {
+	for i, f := range s.keepers.FetchAll(names) {
 		ends[names[i]] = f
 	}
 	return ends

@@ -42,10 +42,10 @@ func (s *Supervisor) execute(at core.Time, a core.Action) {
 		s.cancelSpawn(a.Run)
 	case core.Signal:
 		aim.At("signal.recorded")
-		s.tellKeeper(s.keeper.Signal(a.Run, a.Signal, a.Scope, a.Number))
+		s.tellKeeper(s.keepers.of(a.Run).Signal(a.Run, a.Signal, a.Scope, a.Number))
 		aim.At("signal.sent")
 	case core.Sweep:
-		s.tellKeeper(s.keeper.Sweep(a.Run))
+		s.tellKeeper(s.keepers.Sweep(a.Run))
 	case core.Forget:
 		aim.At("end.recorded")
 		s.draining[a.Run] = true

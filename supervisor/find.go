@@ -26,7 +26,7 @@ const listPatience = 10 * time.Second
 func (s *Supervisor) find(sameBoot bool) (map[string]core.Found, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), listPatience)
 	defer cancel()
-	listed, held, err := s.keeper.List(ctx)
+	listed, held, err := s.keepers.List(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("cannot learn from the keeper what lives: %w", err)
 	}
@@ -41,10 +41,10 @@ func (s *Supervisor) find(sameBoot bool) (map[string]core.Found, error) {
 	for _, r := range listed {
 		switch p, i := s.labelled(r.Label); {
 		case strings.HasPrefix(r.Run, helperPrefix):
-			s.tellKeeper(s.keeper.Sweep(r.Run))
-			s.tellKeeper(s.keeper.Acknowledge(r.Run))
+			s.tellKeeper(s.keepers.Sweep(r.Run))
+			s.tellKeeper(s.keepers.Acknowledge(r.Run))
 		case p == nil && s.opt.leftovers:
-			s.tellKeeper(s.keeper.Sweep(r.Run)) // nobody knows how it is to be stopped
+			s.tellKeeper(s.keepers.Sweep(r.Run)) // nobody knows how it is to be stopped
 		case p == nil && r.Phase == keeper.PhaseRunning && !r.Gone:
 			s.damage = append(s.damage, fmt.Sprintf("the keeper has the run %s of %s, pid %d, and there is no such pool (it is left alone)", r.Run, r.Label, r.PID))
 		case p == nil:
@@ -203,7 +203,7 @@ func (s *Supervisor) orphan(p *core.Pool, w *core.Worker) (core.Found, bool) {
 		a.UID = st.Uid
 	}
 	aim.At("adopt.found")
-	if err := s.keeper.Adopt(a); err != nil {
+	if err := s.keepers.Adopt(a); err != nil {
 		return s.unclear(p, w, err), true
 	}
 	aim.At("adopt.asked")
@@ -282,38 +282,6 @@ func (s *Supervisor) prune(found map[string]core.Found) {
 	}
 }
 
-// keeperLost gets another keeper and has it watch what lives.
-func (s *Supervisor) keeperLost() {
-	s.publish(core.Notice{Type: "keeper.lost", PID: s.keeper.PID(), Message: fmt.Sprint(s.keeper.Err())})
-	if s.keeper.Hung() {
-		s.degrade("keeper", fmt.Sprintf("the keeper, pid %d, does not answer: it is killed and another one started", s.keeper.PID()))
-		if err := s.keeper.Kill(); err != nil {
-			s.log.Error("the old keeper stays", "error", err)
-		}
-	}
-	s.keeper.Close()
-	s.mend() // a keeper that is to be started needs its folder
-	client, started, err := keeper.Dial(s.opt.Config.RuntimeDir, s.keeperOptions())
-	if err != nil {
-		// Without a keeper nothing can be started or stopped. A superd that starts
-		// anew tries again, and loses nothing.
-		panic(fmt.Sprintf("cannot start another keeper: %v", err))
-	}
-	aim.At("lost.dialed")
-	s.keeper = client
-	s.prepare.use(client)
-	s.show.info = true
-	s.publishState() // whoever is told of it finds it so
-	if started {
-		s.publish(core.Notice{Type: "keeper.started", PID: client.PID()})
-	}
-	s.places.keeper = identify(s.keeperSocket())
-	s.degrade("keeper", "")
-	s.rehold()
-	aim.At("lost.reheld")
-	s.recheck()
-}
-
 // recheck compares what the core believes to live with what does.
 func (s *Supervisor) recheck() {
 	found, err := s.refind()
@@ -325,23 +293,12 @@ func (s *Supervisor) recheck() {
 	s.mayRecheck()
 }
 
-// rehold gives a new keeper what the old one held: the control socket, and what
-// must not be lost of the logs.
-func (s *Supervisor) rehold() {
-	if err := s.holdListener(); err != nil {
-		s.log.Warn("calls may fail while superd is away", "error", err)
-	}
-	if err := s.logs.Rehold(s.keeper.Hold); err != nil {
-		s.log.Warn("last words may be lost if superd dies as well", "error", err)
-	}
-}
-
 // refind learns from the keeper there is now, or from /proc, what lives.
 func (s *Supervisor) refind() (map[string]core.Found, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), listPatience)
 	defer cancel()
 	pending := s.prepare.pending() // before it is asked: what is handed over meanwhile is not lost
-	listed, _, err := s.keeper.List(ctx)
+	listed, _, err := s.keepers.List(ctx)
 	if err != nil {
 		return nil, err
 	}

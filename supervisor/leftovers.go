@@ -29,7 +29,7 @@ const leftoverPatience = time.Second
 func OpenLeftovers(opt Options, ask func(run func(path string, args ...string) ([]byte, error)) (bool, error)) (*Supervisor, error) {
 	dir := opt.Config.RuntimeDir
 	// A keeper that has ended as it should has taken its socket with it.
-	if _, err := os.Lstat(filepath.Join(dir, keeper.SocketName)); errors.Is(err, os.ErrNotExist) {
+	if !keeper.Exists(dir) {
 		return nil, nil
 	}
 	lock, err := store.Lock(dir+"/lock", leftoverPatience)
@@ -54,11 +54,14 @@ func OpenLeftovers(opt Options, ask func(run func(path string, args ...string) (
 func askBy(dir string, opt Options, path string, args []string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), getentPatience)
 	defer cancel()
-	client, _, err := keeper.Dial(dir, keeper.Options{Exe: opt.Exe, Log: func(m string) { opt.Log.Warn("keeper: " + m) }})
+	all, _, err := keeper.DialAll(dir, keeper.Options{Exe: opt.Exe, Log: func(m string) { opt.Log.Warn("keeper: " + m) }})
 	if err != nil {
 		return nil, err
 	}
-	defer client.Close()
+	for _, c := range all {
+		defer c.Close()
+	}
+	client := all[0]
 	out, err := unix.MemfdCreate("superd-answer", unix.MFD_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("memfd_create", err)

@@ -26,6 +26,8 @@ const drainPatience = 5 * time.Second
 func (s *Supervisor) Run() (code int) {
 	defer close(s.done)
 	go s.rest.watch(s.done)
+	s.succeed()
+	s.prepare.begin()
 	go s.learnFirstNames()
 	for s.quit == nil {
 		s.publishState()
@@ -62,8 +64,8 @@ func (s *Supervisor) wait() {
 		do()
 	case <-s.inbox.filled:
 		s.takeInbox()
-	case ev, ok := <-s.keeper.Events():
-		s.fromKeeper(ev, ok)
+	case t := <-s.keepers.told:
+		s.fromKeeper(t)
 	case <-s.records.state.Changed():
 		s.lookAtState()
 	case <-s.reporter.due():
@@ -78,8 +80,8 @@ func (s *Supervisor) poll() bool {
 		do()
 	case <-s.inbox.filled:
 		s.takeInbox()
-	case ev, ok := <-s.keeper.Events():
-		s.fromKeeper(ev, ok)
+	case t := <-s.keepers.told:
+		s.fromKeeper(t)
 	default:
 		return false
 	}
@@ -105,8 +107,8 @@ func (s *Supervisor) info() Info {
 	in := Info{Version: s.opt.Version, PID: os.Getpid(), StartedAt: s.started, ConfigFile: cfg.File,
 		ConfigPending: s.pending, Adopted: s.adopted, Stopping: s.stopping || s.state.Leaving != nil,
 		Viewers: cfg.Viewers, Operators: cfg.Operators}
-	if s.keeper != nil {
-		in.KeeperPID = s.keeper.PID()
+	if s.keepers != nil {
+		in.KeeperPID = s.keepers.current().PID()
 	}
 	if known := s.known.Load(); known != nil {
 		in.Accounts = *known
@@ -128,15 +130,19 @@ func (s *Supervisor) lookAtState() {
 	s.lookAtRenewals()
 }
 
-// fromKeeper brings the core what the keeper tells, or gets another keeper.
-func (s *Supervisor) fromKeeper(ev keeper.Event, ok bool) {
-	if !ok {
-		s.keeperLost()
+// fromKeeper brings the core what a keeper tells, or gets another keeper.
+func (s *Supervisor) fromKeeper(t told) {
+	ev := t.Event
+	if t.lost {
+		s.keeperLost(t.by)
+		return
+	}
+	if s.keepers.stray(t) {
 		return
 	}
 	if s.helpers.take(ev) {
 		if ev.Gone || ev.Kind == keeper.SpawnFailed || ev.Kind == keeper.Gone {
-			s.tellKeeper(s.keeper.Acknowledge(ev.Run))
+			s.tellKeeper(s.keepers.Acknowledge(ev.Run))
 		}
 		return
 	}
@@ -199,7 +205,7 @@ func (s *Supervisor) fromLogs(n logs.Notice) {
 			// Nobody needs the run any more: its end is recorded and its last
 			// line is where it belongs.
 			aim.At("end.drained")
-			s.tellKeeper(s.keeper.Acknowledge(n.Run))
+			s.tellKeeper(s.keepers.Acknowledge(n.Run))
 			aim.At("end.acknowledged")
 			delete(s.draining, n.Run)
 			return
@@ -246,15 +252,9 @@ func (s *Supervisor) end() {
 	if err := s.logs.Close(ctx); err != nil {
 		s.log.Warn("logs are left as they are", "error", err)
 	}
-	if s.quit.Detached {
-		s.keeper.Close()
-	} else {
-		if err := s.keeper.End(ctx); err != nil {
-			s.log.Warn("the keeper stays", "error", err)
-		}
-		if !s.given {
-			os.Remove(s.socketPath())
-		}
+	s.endKeepers(ctx)
+	if !s.quit.Detached && !s.given {
+		os.Remove(s.socketPath())
 	}
 	if err := s.records.close(); err != nil {
 		s.log.Warn("the durable state may be behind", "error", err)
@@ -275,11 +275,11 @@ func (s *Supervisor) drain() {
 		select {
 		case <-s.inbox.filled:
 			s.takeInbox()
-		case ev, ok := <-s.keeper.Events():
-			if !ok {
+		case t := <-s.keepers.told:
+			if t.lost && t.by == s.keepers.current() {
 				return
 			}
-			s.helpers.take(ev)
+			s.helpers.take(t.Event)
 		case <-late.C:
 			s.log.Warn("some output was not written", "runs", len(s.draining))
 			return

@@ -23,10 +23,10 @@ import (
 // of their end.
 type places struct {
 	vigil   *vigil
-	control identity // of the control socket
-	keeper  identity // of the keeper's socket
-	asked   bool     // the keeper is making its socket again
-	renewed int      // how often the durable state was written anew
+	control identity                    // of the control socket
+	keepers map[*keeper.Client]identity // of their sockets
+	asked   bool                        // a keeper is making its socket again
+	renewed int                         // how often the durable state was written anew
 	// unrecorded is how many runs were taken over at the start because they live,
 	// after runtime_dir had been deleted.
 	unrecorded int
@@ -50,11 +50,14 @@ func (s *Supervisor) watchPlaces() {
 
 func (s *Supervisor) rememberSockets() {
 	s.places.control = identify(s.socketPath())
-	s.places.keeper = identify(s.keeperSocket())
+	s.rememberKeepers()
 }
 
-func (s *Supervisor) keeperSocket() string {
-	return filepath.Join(s.opt.Config.RuntimeDir, keeper.SocketName)
+func (s *Supervisor) rememberKeepers() {
+	s.places.keepers = map[*keeper.Client]identity{}
+	for _, c := range s.keepers.list() {
+		s.places.keepers[c] = identify(c.Socket())
+	}
 }
 
 // watchRuntime watches runtime_dir and the folders in it. That of the FIFOs is not
@@ -126,8 +129,8 @@ func (s *Supervisor) mendRuntime() (made []string, err error) {
 	}
 	parts, err := s.logs.Mend()
 	made, errs = append(made, parts...), append(errs, err)
-	if s.mendKeeper() {
-		made = append(made, keeper.SocketName)
+	if name := s.mendKeeper(); name != "" {
+		made = append(made, name)
 	}
 	return made, errors.Join(errs...)
 }
@@ -171,31 +174,41 @@ func (s *Supervisor) rebind() error {
 	return nil
 }
 
-// mendKeeper has the keeper make its socket again, off the loop.
-func (s *Supervisor) mendKeeper() (asked bool) {
+// mendKeeper has a keeper make its socket again, off the loop: one at a time, the
+// current one first. It tells the socket's name; empty: all have theirs.
+func (s *Supervisor) mendKeeper() string {
+	current := s.keepers.current()
 	if _, err := os.Lstat(filepath.Join(s.opt.Config.RuntimeDir, keeper.PIDName)); err != nil {
-		s.keeper.WritePID()
+		current.WritePID()
 	}
-	if s.places.asked || s.keeper.Err() != nil || s.places.keeper.still(s.keeperSocket()) {
-		return false
+	if s.places.asked {
+		return ""
 	}
-	s.places.asked = true
-	client := s.keeper
-	go func() {
-		err := client.BindAgain(client)
-		s.inbox.put(func() {
-			s.places.asked = false
-			switch {
-			case s.keeper != client: // another one came meanwhile, with its own socket
-			case err != nil:
-				s.degrade("keeper", fmt.Sprintf("%v (without it, the next superd replaces the keeper)", err))
-			default:
-				s.degrade("keeper", "")
-				s.places.keeper = identify(s.keeperSocket())
-			}
-		})
-	}()
-	return true
+	for _, c := range s.keepers.list() {
+		if c.Err() == nil && !s.keepers.ended(c) && !s.places.keepers[c].still(c.Socket()) {
+			s.places.asked = true
+			go s.bindKeeper(c, current)
+			return filepath.Base(c.Socket())
+		}
+	}
+	return ""
+}
+
+// bindKeeper has a keeper make its socket again, and then looks for the next one.
+func (s *Supervisor) bindKeeper(c, current *keeper.Client) {
+	err := c.BindAgain(current)
+	s.inbox.put(func() {
+		s.places.asked = false
+		switch {
+		case c.Err() != nil: // another one comes, with its own socket
+		case err != nil:
+			s.degrade("keeper", fmt.Sprintf("%v (without it, the next superd replaces the keeper)", err))
+		default:
+			s.degrade("keeper", "")
+			s.places.keepers[c] = identify(c.Socket())
+			s.mend()
+		}
+	})
 }
 
 // lookAtRenewals tells that the durable state was deleted and written anew.

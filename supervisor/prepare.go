@@ -50,24 +50,28 @@ type preparer struct {
 	mu     sync.Mutex
 	queues map[string][]*preparation // a pool is in it while its goroutine lives
 	open   map[string]*preparation   // by run, until handed over
-	client *keeper.Client
-	base   []string // superd's own environment
+	base   []string                  // superd's own environment
 	paths  map[programPlace]foundProgram
 	cgroup string // where runs with a cgroup of their own have it; empty: nowhere
+	held   bool   // nothing is begun yet
 	closed bool
 }
 
-func newPreparer(s *Supervisor, client *keeper.Client) *preparer {
+// newPreparer makes one that begins with its work when it is told to.
+func newPreparer(s *Supervisor) *preparer {
 	root, _ := proc.CgroupRoot() // the configuration was refused if it is needed and not to be had
 	return &preparer{s: s, queues: map[string][]*preparation{}, open: map[string]*preparation{},
-		paths: map[programPlace]foundProgram{}, client: client, base: os.Environ(), cgroup: root}
+		paths: map[programPlace]foundProgram{}, base: os.Environ(), cgroup: root, held: true}
 }
 
-// use has later spawns go to another keeper.
-func (q *preparer) use(c *keeper.Client) {
+// begin has what is queued be worked on, and what comes later.
+func (q *preparer) begin() {
 	q.mu.Lock()
-	q.client = c
-	q.mu.Unlock()
+	defer q.mu.Unlock()
+	q.held = false
+	for pool := range q.queues {
+		go q.work(pool)
+	}
 }
 
 // spawn queues a preparation behind those of its pool.
@@ -80,7 +84,7 @@ func (q *preparer) spawn(p *preparation) {
 	q.open[p.run] = p
 	queue, going := q.queues[p.pool]
 	q.queues[p.pool] = append(queue, p)
-	if !going {
+	if !going && !q.held {
 		go q.work(p.pool)
 	}
 }
@@ -195,10 +199,7 @@ func (q *preparer) handOver(p *preparation) error {
 	if p.taken.Swap(true) {
 		return errCancelled
 	}
-	q.mu.Lock()
-	client := q.client
-	q.mu.Unlock()
-	if err := client.Spawn(context.Background(), command); err != nil {
+	if err := q.s.keepers.Spawn(context.Background(), command); err != nil {
 		return &sendError{err}
 	}
 	aim.At("spawn.sent")

@@ -12,7 +12,6 @@ import (
 
 	"github.com/superd/superd/config"
 	"github.com/superd/superd/supervisor/core"
-	"github.com/superd/superd/supervisor/keeper"
 	"github.com/superd/superd/supervisor/logs"
 	"github.com/superd/superd/supervisor/service"
 )
@@ -78,7 +77,7 @@ type Supervisor struct {
 
 	// Below is the loop's alone.
 	state    *core.State
-	keeper   *keeper.Client
+	keepers  *keepers
 	prepare  *preparer
 	replies  map[uint64]chan<- core.Reply
 	nextRef  uint64

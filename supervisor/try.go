@@ -18,30 +18,30 @@ import (
 // Try finds out whether a superd made of opt could take over from the one that
 // runs now: it recovers in its head, from a copy of the durable state that lies in
 // copy already, and from copies of the records that it makes there. It asks the
-// keeper for what it has, and changes nothing of anybody's.
-func Try(ctx context.Context, opt Options, copy string) error {
+// keepers, which it counts, for what they have, and changes nothing of anybody's.
+func Try(ctx context.Context, opt Options, copy string) (keepers int, err error) {
 	if err := checkBudget(opt.Config, 0); err != nil {
-		return err
+		return 0, err
 	}
 	dir := opt.Config.RuntimeDir
 	if err := logs.CheckNotes(dir); err != nil {
-		return err
+		return 0, err
 	}
 	state, sameBoot, err := loadCopy(dir, copy)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	aim.At("try.copied")
-	found, _, err := observe(ctx, dir)
+	found, keepers, err := observe(ctx, dir)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	s := &Supervisor{opt: opt}
 	state.Step(now(), core.Begin{Specs: s.specs(ctx, opt.Config), Found: found, SameBoot: sameBoot})
 	if err := state.Check(); err != nil {
-		return fmt.Errorf("cannot go on from the state that is: %w", err)
+		return 0, fmt.Errorf("cannot go on from the state that is: %w", err)
 	}
-	return nil
+	return keepers, nil
 }
 
 // observe asks the keepers of dir what they have, and counts them.

@@ -111,6 +111,7 @@ type TryAnswer struct {
 	RuntimeDir string
 	StateDir   string
 	LogDir     string
+	Keepers    int    // how many it has found; 0: it knows of one only
 	Refused    string // why it cannot take over; empty: it can
 }
 
@@ -155,6 +156,11 @@ func (s *Supervisor) try(ctx context.Context, program *os.File) (version string,
 	}
 	if a.Refused != "" {
 		return "", fmt.Errorf("superd %s cannot take over: %s", a.Version, a.Refused)
+	}
+	// One that knows of a single keeper would take the runs of the others for orphans.
+	if all := s.keepers.list(); max(a.Keepers, 1) < len(all) {
+		return "", fmt.Errorf("superd %s cannot take over: it finds %d of %d keepers (wait until the runs of the older ones have ended)",
+			a.Version, max(a.Keepers, 1), len(all))
 	}
 	if a.RuntimeDir != cfg.RuntimeDir || a.StateDir != cfg.StateDir || a.LogDir != cfg.LogDir {
 		return "", fmt.Errorf("%s names other folders by now than superd uses: stop superd to change them", cfg.File)

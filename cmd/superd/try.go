@@ -48,7 +48,7 @@ func try(file, copied string) (a supervisor.TryAnswer) {
 		a.RuntimeDir, a.StateDir, a.LogDir = cfg.RuntimeDir, cfg.StateDir, cfg.LogDir
 		ctx, cancel := context.WithTimeout(context.Background(), tryPatience)
 		defer cancel()
-		err = supervisor.Try(ctx, supervisor.Options{Config: cfg, Version: versionName()}, copied)
+		a.Keepers, err = supervisor.Try(ctx, supervisor.Options{Config: cfg, Version: versionName()}, copied)
 	}
 	if err != nil {
 		a.Refused = err.Error()

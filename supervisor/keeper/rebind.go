@@ -21,11 +21,8 @@ import (
 // another one: the only way to reach a process that cannot be called. It is also
 // how one that does not answer is found and ended.
 
-// The names of what is in the runtime folder for the keeper's sake.
-const (
-	SocketName = socketName
-	PIDName    = pidName
-)
+// PIDName is the file in the runtime folder that has the current keeper's pid.
+const PIDName = pidName
 
 // bindSignal asks a keeper to make its socket again if it is gone. An older
 // keeper passes over it in silence.
@@ -36,14 +33,17 @@ const bindSignal = syscall.SIGUSR1
 const firstBindSignal = syscall.SIGSTKFLT
 
 // bindAgain makes the socket again unless it is where it was, or where superd has
-// moved it. The old one has no name, so nobody else can be calling. What has the
-// name of the current keeper is another keeper's.
+// moved it. What has the name of the current keeper is another keeper's, and when
+// nothing has it, it is this one's.
 func (k *keeper) bindAgain() {
-	if k.named() != "" {
+	name, old := socketName, k.named()
+	switch {
+	case old == socketName:
 		return
-	}
-	name := socketName
-	if inode(filepath.Join(k.dir, name)) != 0 {
+	case inode(filepath.Join(k.dir, socketName)) == 0:
+	case old != "":
+		return
+	default:
 		name = socketOf(k.pid)
 	}
 	path, done, err := shortPath(k.dir, name)
@@ -59,6 +59,9 @@ func (k *keeper) bindAgain() {
 	if k.watch(fd, unix.EPOLLIN|unix.EPOLLET, l) != nil {
 		unix.Close(fd)
 		return
+	}
+	if old != "" {
+		os.Remove(filepath.Join(k.dir, old))
 	}
 	k.accept(k.listener) // who has called before
 	k.drop(&k.listener.fd)
