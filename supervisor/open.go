@@ -31,22 +31,63 @@ var ErrRunning = errors.New("another superd runs")
 // what lives, and has the core decide what follows. When it returns, Run may be
 // called and the control socket be served.
 func Open(opt Options) (*Supervisor, error) {
+	if err := checkBudget(opt.Config, 0); err != nil {
+		return nil, err
+	}
+	s := newSupervisor(opt)
+	if err := s.takeFolder(); err != nil {
+		return nil, err
+	}
+	for left := recoveries - 1; ; left-- {
+		err := s.open()
+		if err == nil {
+			return s, nil
+		}
+		if left == 0 || !errors.Is(err, keeper.ErrLost) {
+			s.lock.Close()
+			return nil, err
+		}
+		// What was learnt from it may be half of what there is, and nothing was
+		// decided yet: the same once more, with another keeper.
+		s.log.Warn("superd recovers once more, with another keeper", "error", err)
+		s = s.again()
+	}
+}
+
+// recoveries is how often superd recovers in a row when keepers die meanwhile.
+const recoveries = 5
+
+func newSupervisor(opt Options) *Supervisor {
 	s := &Supervisor{opt: opt, log: opt.Log, started: time.Now(), show: newShowcase(), inbox: newInbox(), rest: newRest(),
 		requests: make(chan request, 64), done: make(chan struct{}), replies: map[uint64]chan<- core.Reply{},
 		trouble: map[string]string{}, draining: map[string]bool{},
 		watcher: watcher{pools: map[string]bool{}}}
 	s.config.Store(opt.Config)
-	if err := checkBudget(opt.Config, 0); err != nil {
-		return nil, err
+	return s
+}
+
+// again lets go of everything that a recovery has opened before it failed, and
+// gives a supervisor that can begin anew. The lock stays, and the control socket:
+// whoever has called meanwhile waits on.
+func (s *Supervisor) again() *Supervisor {
+	next := newSupervisor(s.opt)
+	next.lock, next.listener, next.given = s.lock, s.listener, s.given
+	if s.prepare != nil {
+		s.prepare.close()
 	}
-	if err := s.takeFolder(); err != nil {
-		return nil, err
+	ctx, cancel := context.WithTimeout(context.Background(), drainPatience)
+	defer cancel()
+	if err := s.logs.Close(ctx); err != nil {
+		s.log.Warn("logs are left as they are", "error", err)
 	}
-	if err := s.open(); err != nil {
-		s.lock.Close()
-		return nil, err
+	if s.keeper != nil {
+		s.keeper.Close()
 	}
-	return s, nil
+	if err := s.records.close(); err != nil {
+		s.log.Warn("the durable state may be behind", "error", err)
+	}
+	s.clock.close()
+	return next
 }
 
 // open is what Open does once it has the lock.
@@ -61,8 +102,9 @@ func (s *Supervisor) open() error {
 		return err
 	}
 	s.logs, err = logs.New(logs.Options{RuntimeDir: opt.Config.RuntimeDir, LogDir: opt.Config.LogDir, Notify: s.fromLogs,
-		Hold:  func(name string, f *os.File) error { return s.keepers.Hold(name, f) },
-		Fetch: func(name string) (*os.File, error) { return s.keepers.Fetch(name) },
+		// The keeper may be another one by the time that they are called.
+		Hold:  func(name string, f *os.File) error { return s.prepare.keeper().Hold(name, f) },
+		Fetch: func(name string) (*os.File, error) { return s.prepare.keeper().Fetch(name) },
 	})
 	if err != nil {
 		return err
@@ -131,6 +173,9 @@ const (
 // keeper, or makes it. The keeper holds it, so that calls made while no superd is
 // there wait in its backlog.
 func (s *Supervisor) listen() error {
+	if s.listener != nil { // of a recovery that failed
+		return s.holdListener()
+	}
 	path := s.socketPath()
 	given, refused := service.TakeListener(path)
 	for _, why := range refused {
@@ -141,7 +186,7 @@ func (s *Supervisor) listen() error {
 		return s.holdListener()
 	}
 	for _, name := range []string{givenName, controlName} {
-		f, err := s.keepers.Fetch(name)
+		f, err := s.keeper.Fetch(name)
 		if err != nil {
 			continue
 		}
@@ -169,10 +214,10 @@ func (s *Supervisor) holdListener() error {
 	if s.given {
 		name, other = other, name
 	}
-	if err := s.keepers.Hold(name, f); err != nil {
+	if err := s.keeper.Hold(name, f); err != nil {
 		return err
 	}
-	return s.keepers.current().Release(other)
+	return s.keeper.Release(other)
 }
 
 // bind makes the control socket.
@@ -224,19 +269,18 @@ func (s *Supervisor) recover() error {
 	aim.At("recover.loaded")
 	s.history = newHistory(s.records.host.Seq, func(limit uint64) { s.recorded(s.records.reserveSeq(limit)) })
 	s.history.resize(workersIn(s.opt.Config))
-	all, started, err := keeper.DialAll(s.opt.Config.RuntimeDir, s.keeperOptions())
+	client, started, err := keeper.Dial(s.opt.Config.RuntimeDir, s.keeperOptions())
 	if err != nil {
-		return err
+		return fmt.Errorf("cannot reach a keeper: %w", err)
 	}
-	s.keepers = newKeepers(all)
-	s.prepare = newPreparer(s)
+	s.keeper = client
+	s.prepare = newPreparer(s, client)
 	s.publish(core.Notice{Type: "superd.started", PID: os.Getpid(), Message: "version " + s.opt.Version,
 		Data: map[string]any{"version": s.opt.Version}})
 	if started {
-		s.publish(core.Notice{Type: "keeper.started", PID: all[0].PID()})
+		s.publish(core.Notice{Type: "keeper.started", PID: client.PID()})
 	}
 	aim.At("recover.connected")
-	s.gather()
 	if err := s.listen(); err != nil {
 		return err
 	}
@@ -282,6 +326,10 @@ func (s *Supervisor) recover() error {
 // resolvePatience is how long the directories of all pools may take to be
 // resolved at the start.
 const resolvePatience = 5 * time.Second
+
+func (s *Supervisor) keeperOptions() keeper.Options {
+	return keeper.Options{Exe: s.opt.Exe, Log: func(m string) { s.log.Warn("keeper: " + m) }}
+}
 
 func randomSeed() (uint64, error) {
 	var b [8]byte
