@@ -32,8 +32,9 @@ type fake struct {
 	post func(path, body string) (int, any)
 	gets map[string]any // further answers, by path
 	http *http.Server
-	seen map[string]int   // requests answered, by path
-	logs http.HandlerFunc // answers below /v1/logs, or nil
+	seen map[string]int    // requests answered, by path
+	asks map[string]string // the query of the last one, by path
+	logs http.HandlerFunc  // answers below /v1/logs, or nil
 }
 
 // count is how often a path was asked for.
@@ -43,12 +44,19 @@ func (f *fake) count(path string) int {
 	return f.seen[path]
 }
 
+// query is that of the last request for a path.
+func (f *fake) query(path string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.asks[path]
+}
+
 // newFake serves two pools.
 func newFake(t *testing.T) *fake {
 	code := 1
 	exit := &rpc.Exit{At: rpc.At(time.Now().Add(-2 * time.Hour)), Code: &code, Reason: "exit code 1", RunID: "r0"}
 	memory, cpu := int64(120<<20), 0.034
-	f := &fake{t: t, path: filepath.Join(t.TempDir(), "s"), more: make(chan struct{}), deps: map[string]*rpc.Deployment{}, gets: map[string]any{}, seen: map[string]int{}}
+	f := &fake{t: t, path: filepath.Join(t.TempDir(), "s"), more: make(chan struct{}), deps: map[string]*rpc.Deployment{}, gets: map[string]any{}, seen: map[string]int{}, asks: map[string]string{}}
 	f.status = rpc.Status{
 		Superd: rpc.Superd{Version: "1.0", PID: 812, KeeperPID: 815, Config: "/etc/superd/superd.toml", Seq: 5},
 		Pools: []rpc.Pool{
@@ -132,6 +140,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	f.mu.Lock()
 	f.seen[r.URL.Path]++
+	f.asks[r.URL.Path] = r.URL.RawQuery
 	f.mu.Unlock()
 	if f.logs != nil && strings.HasPrefix(r.URL.Path, "/v1/logs/") {
 		f.logs(w, r)

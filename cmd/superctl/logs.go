@@ -63,7 +63,7 @@ func (a *app) logsCommand() *cobra.Command {
 		ValidArgsFunction: a.completePools,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ask.names = args
-			if err := noEmptyOption(cmd); err != nil {
+			if err := noEmptyOption(cmd, "show logs"); err != nil {
 				return err
 			}
 			return a.logs(cmd.Context(), &ask)
@@ -128,8 +128,9 @@ func (a *app) logs(ctx context.Context, ask *logsAsk) error {
 }
 
 // noEmptyOption refuses an option that was given without a value, as an unset
-// variable of a script does: left out silently it would show everything.
-func noEmptyOption(cmd *cobra.Command) error {
+// variable of a script does: left out silently it would show everything. wanted is
+// what the command is to do.
+func noEmptyOption(cmd *cobra.Command, wanted string) error {
 	var empty []string
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		if f.Value.Type() == "string" && f.Value.String() == "" {
@@ -139,7 +140,7 @@ func noEmptyOption(cmd *cobra.Command) error {
 	if len(empty) == 0 {
 		return nil
 	}
-	return usage(cmd.CommandPath()+" --help", "cannot show logs: %s is empty; give it a value, or leave it out", strings.Join(empty, ", "))
+	return usage(cmd.CommandPath()+" --help", "cannot %s: %s is empty; give it a value, or leave it out", wanted, strings.Join(empty, ", "))
 }
 
 // restricted says what kept lines from fitting.
@@ -157,10 +158,10 @@ func (ask *logsAsk) query(now time.Time) (q rpc.LogQuery, err error) {
 	if n, err := strconv.Atoi(ask.lines); ask.lines != "" && ask.lines != "all" && (err != nil || n < 0 || ask.lines[0] == '+') {
 		return q, usage("superctl logs POOL -n 100", "cannot show logs: -n %q is neither a number nor all", ask.lines)
 	}
-	if q.Since, err = logTime("--since", ask.since, now); err != nil {
+	if q.Since, err = pastTime("superctl logs POOL", "show logs", "--since", ask.since, now); err != nil {
 		return q, err
 	}
-	if q.Until, err = logTime("--until", ask.until, now); err != nil {
+	if q.Until, err = pastTime("superctl logs POOL", "show logs", "--until", ask.until, now); err != nil {
 		return q, err
 	}
 	if !q.Until.IsZero() && q.Until.Before(q.Since) {
@@ -178,8 +179,9 @@ func (ask *logsAsk) query(now time.Time) (q rpc.LogQuery, err error) {
 // logTimes are the forms of a time; those without a zone are local.
 var logTimes = []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02"}
 
-// logTime reads an instant, or how long ago it was.
-func logTime(flag, text string, now time.Time) (time.Time, error) {
+// pastTime reads an instant, or how long ago it was, as a flag of a command that is
+// to do what is wanted.
+func pastTime(command, wanted, flag, text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
@@ -190,7 +192,7 @@ func logTime(flag, text string, now time.Time) (time.Time, error) {
 	}
 	d, err := signals.ParseDuration(text)
 	if err != nil {
-		return time.Time{}, usage("superctl logs POOL "+flag+" 10m", "cannot show logs: %s %q is neither a duration such as 10m nor a time such as 2026-01-31T12:00:00Z or \"2026-01-31 12:00\"", flag, text)
+		return time.Time{}, usage(command+" "+flag+" 10m", "cannot %s: %s %q is neither a duration such as 10m nor a time such as 2026-01-31T12:00:00Z or \"2026-01-31 12:00\"", wanted, flag, text)
 	}
 	return now.Add(-d), nil
 }

@@ -79,7 +79,7 @@ func (a *app) root() *cobra.Command {
 	flags.BoolVar(&a.json, "json", false, "print superd's answer as JSON")
 	flags.Var((*durationFlag)(&a.timeout), "timeout", "wait no longer than this, e.g. 90s or 5m (exit code 6)")
 	root.AddCommand(
-		a.statusCommand(), a.showCommand(), a.eventsCommand(), a.logsCommand(),
+		a.statusCommand(), a.showCommand(), a.eventsCommand(), a.logsCommand(), a.exitsCommand(),
 		a.checkCommand(),
 		a.startCommand(), a.stopCommand(), a.restartCommand(), a.scaleCommand(), a.signalCommand(),
 		a.applyCommand(), a.upgradeCommand(), a.shutdownCommand(),
