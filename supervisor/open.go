@@ -80,8 +80,11 @@ func (s *Supervisor) again() *Supervisor {
 	if err := s.logs.Close(ctx); err != nil {
 		s.log.Warn("logs are left as they are", "error", err)
 	}
-	if s.keeper != nil {
-		s.keeper.Close()
+	if s.keepers != nil {
+		for _, c := range s.keepers.list() {
+			c.Close()
+		}
+		s.keepers.close()
 	}
 	if err := s.records.close(); err != nil {
 		s.log.Warn("the durable state may be behind", "error", err)
@@ -102,9 +105,8 @@ func (s *Supervisor) open() error {
 		return err
 	}
 	s.logs, err = logs.New(logs.Options{RuntimeDir: opt.Config.RuntimeDir, LogDir: opt.Config.LogDir, Notify: s.fromLogs,
-		// The keeper may be another one by the time that they are called.
-		Hold:  func(name string, f *os.File) error { return s.prepare.keeper().Hold(name, f) },
-		Fetch: func(name string) (*os.File, error) { return s.prepare.keeper().Fetch(name) },
+		Hold:  func(name string, f *os.File) error { return s.keepers.Hold(name, f) },
+		Fetch: func(name string) (*os.File, error) { return s.keepers.Fetch(name) },
 	})
 	if err != nil {
 		return err
@@ -186,7 +188,7 @@ func (s *Supervisor) listen() error {
 		return s.holdListener()
 	}
 	for _, name := range []string{givenName, controlName} {
-		f, err := s.keeper.Fetch(name)
+		f, err := s.keepers.Fetch(name)
 		if err != nil {
 			continue
 		}
@@ -214,10 +216,10 @@ func (s *Supervisor) holdListener() error {
 	if s.given {
 		name, other = other, name
 	}
-	if err := s.keeper.Hold(name, f); err != nil {
+	if err := s.keepers.Hold(name, f); err != nil {
 		return err
 	}
-	return s.keeper.Release(other)
+	return s.keepers.current().Release(other)
 }
 
 // bind makes the control socket.
@@ -269,18 +271,19 @@ func (s *Supervisor) recover() error {
 	aim.At("recover.loaded")
 	s.history = newHistory(s.records.host.Seq, func(limit uint64) { s.recorded(s.records.reserveSeq(limit)) })
 	s.history.resize(workersIn(s.opt.Config))
-	client, started, err := keeper.Dial(s.opt.Config.RuntimeDir, s.keeperOptions())
+	all, started, err := keeper.DialAll(s.opt.Config.RuntimeDir, s.keeperOptions())
 	if err != nil {
-		return fmt.Errorf("cannot reach a keeper: %w", err)
+		return err
 	}
-	s.keeper = client
-	s.prepare = newPreparer(s, client)
+	s.keepers = newKeepers(all)
+	s.prepare = newPreparer(s)
 	s.publish(core.Notice{Type: "superd.started", PID: os.Getpid(), Message: "version " + s.opt.Version,
 		Data: map[string]any{"version": s.opt.Version}})
 	if started {
-		s.publish(core.Notice{Type: "keeper.started", PID: client.PID()})
+		s.publish(core.Notice{Type: "keeper.started", PID: all[0].PID()})
 	}
 	aim.At("recover.connected")
+	s.gather()
 	if err := s.listen(); err != nil {
 		return err
 	}
@@ -326,10 +329,6 @@ func (s *Supervisor) recover() error {
 // resolvePatience is how long the directories of all pools may take to be
 // resolved at the start.
 const resolvePatience = 5 * time.Second
-
-func (s *Supervisor) keeperOptions() keeper.Options {
-	return keeper.Options{Exe: s.opt.Exe, Log: func(m string) { s.log.Warn("keeper: " + m) }}
-}
 
 func randomSeed() (uint64, error) {
 	var b [8]byte
