@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,9 +28,11 @@ type host struct {
 	process *os.Process
 	ended   chan struct{}
 	code    int
-	output  bytes.Buffer // of the superd that was started last
-	wrap    []string     // what superd is started by; see users
-	program string       // instead of the superd that was built for all; see use
+	output  bytes.Buffer         // of the superd that was started last
+	wrap    []string             // what superd is started by; see users
+	tracers map[string]*exec.Cmd // see inject
+	crowd   []net.Conn           // see crowd
+	program string               // instead of the superd that was built for all; see use
 }
 
 func (h *host) socket() string { return h.dir + "/run/control.sock" }

@@ -6,17 +6,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
 // memoryCgroup makes a cgroup in which there is little memory to be had.
-func memoryCgroup() (dir string, err error) {
+func memoryCgroup(name string, bytes int) (dir string, err error) {
 	for _, limit := range []string{
-		"/sys/fs/cgroup/memory/superd-test-%d/memory.limit_in_bytes", // the first version of cgroups
-		"/sys/fs/cgroup/superd-test-%d/memory.max",
+		"/sys/fs/cgroup/memory/superd-test-%s-%d/memory.limit_in_bytes", // the first version of cgroups
+		"/sys/fs/cgroup/superd-test-%s-%d/memory.max",
 	} {
-		limit = fmt.Sprintf(limit, os.Getpid())
+		limit = fmt.Sprintf(limit, name, os.Getpid())
 		dir = filepath.Dir(limit)
 		if err = os.Mkdir(dir, 0o755); err != nil && !os.IsExist(err) {
 			continue
@@ -24,7 +25,7 @@ func memoryCgroup() (dir string, err error) {
 		// Where the folder is no cgroup there is no such file, and none is to be made.
 		var f *os.File
 		if f, err = os.OpenFile(limit, os.O_WRONLY, 0); err == nil {
-			_, err = f.WriteString("20000000")
+			_, err = f.WriteString(strconv.Itoa(bytes))
 			f.Close()
 			if err == nil {
 				return dir, nil
@@ -50,7 +51,7 @@ func oom() bool {
 	if vmstat, _ := os.ReadFile("/proc/vmstat"); !bytes.Contains(vmstat, []byte("\noom_kill ")) {
 		return false
 	}
-	dir, err := memoryCgroup()
+	dir, err := memoryCgroup("oom", 20e6)
 	if err != nil {
 		return false
 	}
@@ -60,7 +61,7 @@ func oom() bool {
 // memcg FILE makes such a cgroup for the time of the script and writes its path
 // into a file.
 func memcg(ts *testscript.TestScript, neg bool, args []string) {
-	dir, err := memoryCgroup()
+	dir, err := memoryCgroup("oom", 20e6)
 	ts.Check(err)
 	ts.Defer(func() { os.Remove(dir) })
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(dir), 0o644))

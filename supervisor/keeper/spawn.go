@@ -53,7 +53,7 @@ func (k *keeper) spawn(sp *spawnPacket, q *request, trouble error) {
 	}
 	p, report, err := k.starter.Stage(&sp.spec, files)
 	if err != nil {
-		k.failed(r, proc.StageFork, "cannot start a process: "+err.Error())
+		k.failed(r, proc.StageFork, "fork: "+err.Error())
 		return
 	}
 	aim.At("keeper.forked")
