@@ -95,6 +95,8 @@ func TestScripts(t *testing.T) {
 			"waits":    waits,
 			"build":    build,
 			"use":      use,
+			"exits":    exits,
+			"once":     once,
 		},
 	})
 }
