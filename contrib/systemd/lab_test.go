@@ -23,7 +23,7 @@ type lab struct {
 
 // newLab starts one, or says why there is none. SUPERD_SYSTEMD_LAB names the program
 // that does it (up, down, exec COMMAND...); without it the one beside this repository
-// is taken.
+// is taken. With LAB_ROOTFS it takes another tree as its root, and so another systemd.
 func newLab(t *testing.T) *lab {
 	t.Helper()
 	script := os.Getenv("SUPERD_SYSTEMD_LAB")
@@ -161,7 +161,7 @@ func (l *lab) alive(pid int) bool {
 
 func (l *lab) kill(signal string, pid int) {
 	l.t.Helper()
-	l.run("kill", "-"+signal, fmt.Sprint(pid))
+	l.run("sh", "-c", fmt.Sprintf("kill -%s %d", signal, pid)) // a minimal system has no program of that name
 }
 
 // same wants the workers to be the processes that they were.

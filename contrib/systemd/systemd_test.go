@@ -36,6 +36,7 @@ const healthy = "2 pools, 3/3 healthy"
 // systemd, with the real one.
 func TestUnderSystemd(t *testing.T) {
 	l := newLab(t)
+	l.build()
 	l.install()
 	for _, part := range []struct {
 		name string
@@ -54,6 +55,7 @@ func TestUnderSystemd(t *testing.T) {
 		{"detached", detached},
 		{"socket", socket},
 		{"poweroff", poweroff},
+		{"reboot", reboot},
 	} {
 		ok := t.Run(part.name, func(t *testing.T) {
 			inner := *l
@@ -66,8 +68,8 @@ func TestUnderSystemd(t *testing.T) {
 	}
 }
 
-// install puts superd and its units in place, as make install does.
-func (l *lab) install() {
+// build has superd and its units in the folder that outlives the machine.
+func (l *lab) build() {
 	l.t.Helper()
 	share := filepath.Join(l.dir, "share")
 	build := exec.Command("go", "build", "-buildvcs=false", "-o", share+"/", "../../cmd/superd", "../../cmd/superctl")
@@ -88,6 +90,11 @@ func (l *lab) install() {
 			l.t.Fatal(err)
 		}
 	}
+}
+
+// install puts them in place, as make install does.
+func (l *lab) install() {
+	l.t.Helper()
 	l.run("sh", "-ec", `cp /lab/superd /lab/superctl /usr/local/bin/
 		rm -rf /etc/superd; mkdir -p /etc/superd /etc/systemd/system/superd.service.d
 		cp /lab/superd.toml /etc/superd/
@@ -332,19 +339,29 @@ func socket(l *lab) {
 	l.is("ActiveState", "inactive")
 }
 
-// poweroff: when the system goes down no worker has more than shutdown_timeout, whatever
-// its stop sequence says.
-func poweroff(l *lab) {
-	l.configure(`[superd]
+// lasting lies on a disk that the machine's end does not take with it.
+const lasting = `[superd]
+state_dir = "/lab/state"
 shutdown_timeout = "2s"
 [pool.deaf]
 command = ["sh", "-c", "trap 'date +%s >>/lab/term' TERM; while :; do sleep 0.1; done"]
 stop_sequence = ["TERM 1h", "KILL"]
 update.min_healthy_time = "100ms"
-`)
+[pool.idle]
+command = ["sleep", "1000"]
+count = 2
+update.min_healthy_time = "100ms"
+`
+
+// poweroff: when the system goes down no worker has more than shutdown_timeout, whatever
+// its stop sequence says.
+func poweroff(l *lab) {
+	l.configure(lasting)
 	l.run("sh", "-c", "printf '[Service]\nStandardError=append:/lab/superd.log\n' >/etc/systemd/system/superd.service.d/log.conf; systemctl daemon-reload")
 	l.run("systemctl", "start", "superd")
-	l.is("StatusText", "1 pool, 1/1 healthy")
+	l.is("StatusText", "2 pools, 3/3 healthy")
+	l.run("superctl", "scale", "deaf=2")
+	l.run("superctl", "stop", "idle")
 	if out, err := l.command("down").CombinedOutput(); err != nil {
 		l.t.Errorf("%v\n%s", err, out)
 	}
@@ -362,5 +379,22 @@ update.min_healthy_time = "100ms"
 	}
 	if _, err := os.Stat(filepath.Join(l.dir, "share/term")); err != nil {
 		l.t.Errorf("the worker was not told to end: %v", err)
+	}
+}
+
+// reboot: the machine comes up again, and all is as it was desired.
+func reboot(l *lab) {
+	if out, err := l.command("up").CombinedOutput(); err != nil {
+		l.t.Fatalf("%v\n%s", err, out)
+	}
+	l.install()
+	l.configure(lasting)
+	l.run("systemctl", "start", "superd")
+	l.is("StatusText", "2 pools, 2/2 healthy")
+	_, _, workers := l.status()
+	for name, up := range map[string]bool{"deaf/0": true, "deaf/1": true, "idle/0": false, "idle/1": false} {
+		if l.alive(workers[name]) != up {
+			l.t.Errorf("%s lives: %t; pids are %v\n%s", name, !up, workers, l.journal())
+		}
 	}
 }
