@@ -1,7 +1,7 @@
 # make build   bin/superd and bin/superctl
 # make demo    starts them with three example pools, shows what they do, stops them
 # make test    everything that must hold (installs what the tests need, given the right)
-# make race fuzz soak peers bench lint   the long ones
+# make race fuzz soak peers vm bench lint   the long ones
 
 GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -50,6 +50,10 @@ soak:
 peers:
 	@PEERS=1 .ci/packages
 	PEERS=1 $(GO) test -count=1 -timeout 15m -run TestFrom -v ./contrib/examples
+
+# What hangs on the kernel on an older one, in a virtual machine.
+vm:
+	@.ci/vm
 
 bench: build
 	@.ci/packages

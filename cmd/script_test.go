@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -60,6 +61,10 @@ func TestScripts(t *testing.T) {
 				return mounts(), nil
 			case "oom":
 				return oom(), nil
+			case "clock": // of a machine of our own
+				return os.Getenv("SUPERD_TEST_CLOCK") != "", nil
+			case "exitinfo":
+				return exitInfo(), nil
 			case "reuse":
 				return reuse(), nil
 			}
@@ -99,6 +104,22 @@ func TestScripts(t *testing.T) {
 			"once":     once,
 		},
 	})
+}
+
+// exitInfo tells whether the kernel says how a process ended to those who are not its
+// parent.
+func exitInfo() bool {
+	cmd := exec.Command("true")
+	if cmd.Start() != nil {
+		return false
+	}
+	fd, err := proc.OpenPIDFD(cmd.Process.Pid)
+	if cmd.Wait() != nil || err != nil {
+		return false
+	}
+	defer syscall.Close(fd)
+	_, ending := proc.StrangerExit(fd)
+	return ending == proc.EndingKnown
 }
 
 // cgroups tells whether cgroups can be made here.
