@@ -139,7 +139,7 @@ func (h *host) keeperPID(ts *testscript.TestScript) int {
 
 // until REGEXP ARGS... runs superctl until its output matches.
 // until ! REGEXP ARGS... until it does not.
-// A first argument "file" instead of superctl's looks at a file.
+// A first argument "file" instead of superctl's looks at a file, "exec" runs a program.
 func until(ts *testscript.TestScript, neg bool, args []string) {
 	re, err := regexp.Compile("(?m)" + args[0])
 	ts.Check(err)
@@ -147,6 +147,11 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 	for late := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		if args[1] == "file" {
 			data, _ := os.ReadFile(ts.MkAbs(args[2]))
+			last = string(data)
+		} else if args[1] == "exec" {
+			cmd := exec.Command(args[2], args[3:]...)
+			cmd.Dir = ts.Getenv("WORK")
+			data, _ := cmd.Output()
 			last = string(data)
 		} else {
 			last, _, _ = superctl(ts, args[1:]...)

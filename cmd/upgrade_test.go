@@ -17,10 +17,17 @@ var variants = map[string]func() (string, error){
 	"2.0": sync.OnceValues(func() (string, error) {
 		return buildVariant("2.0", "-tags", "superd_fault", "-ldflags", "-X main.version=2.0")
 	}),
+	// Versions whose keepers speak newer protocols, each with its own.
+	"2.2": sync.OnceValues(func() (string, error) { return buildKeeper("2.2", "2") }),
+	"2.3": sync.OnceValues(func() (string, error) { return buildKeeper("2.3", "3") }),
 	// Version 9.0, which keeps its state in a format of its own.
 	"9.0": sync.OnceValues(func() (string, error) {
 		return buildVariant("9.0", "-ldflags", "-X main.version=9.0 -X github.com/superd/superd/supervisor/store.stateVersion=9")
 	}),
+}
+
+func buildKeeper(version, protocol string) (string, error) {
+	return buildVariant(version, "-ldflags", "-X main.version="+version+" -X github.com/superd/superd/supervisor/keeper.newestVersion="+protocol)
 }
 
 func buildVariant(version string, flags ...string) (string, error) {

@@ -42,6 +42,7 @@ func (s *Supervisor) succeed() {
 		s.degrade("succeed", "")
 		s.rememberKeepers()
 		s.show.info = true
+		s.publishState() // whoever is told of it finds it so
 		s.publish(core.Notice{Type: "keeper.started", PID: next.PID(),
 			Message: fmt.Sprintf("version %d; that of version %d, pid %d, stays until its last run has ended", next.Version(), old.Version(), old.PID())})
 		s.gather()
