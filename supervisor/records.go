@@ -184,22 +184,19 @@ func (r *records) loadWorkers(pool string) ([]*core.Worker, error) {
 		return nil, err
 	}
 	r.tables[pool] = t
+	var stored []storedWorker
+	err = t.Each(func(slot int, data []byte, err error) {
+		stored = append(stored, storedWorker{slot: slot, data: data, err: err})
+	})
+	decodeWorkers(pool, stored)
 	var workers []*core.Worker
-	var damaged []error
-	for slot := range t.Slots() {
-		data, ok, err := t.Get(slot)
-		if err != nil {
-			damaged = append(damaged, err)
+	damaged := []error{err}
+	for _, w := range stored {
+		if w.err != nil {
+			damaged = append(damaged, w.err)
+		} else {
+			workers = append(workers, w.worker)
 		}
-		if err != nil || !ok {
-			continue
-		}
-		w := &core.Worker{}
-		if err := json.Unmarshal(data, w); err != nil || w.Index != slot {
-			damaged = append(damaged, fmt.Errorf("cannot read the record of %s/%d: %v", pool, slot, err))
-			continue
-		}
-		workers = append(workers, w)
 	}
 	return workers, errors.Join(damaged...)
 }

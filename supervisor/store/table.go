@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -134,6 +135,29 @@ func (t *Table) Get(slot int) ([]byte, bool, error) {
 	return c.data, true, nil
 }
 
+// Each gives every slot that holds something, as Get does and for the price of far
+// fewer reads. What take is given it may keep; it must not call the table. The error
+// is of the file as a whole.
+func (t *Table) Each(take func(slot int, data []byte, err error)) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.file == nil {
+		return fmt.Errorf("cannot read %s: %w", t.name, ErrClosed)
+	}
+	err := t.scan(func(slot int, c recordCopy, which int, err error) {
+		switch {
+		case err != nil:
+			take(slot, nil, t.cannot("read", slot, ErrDamaged))
+		case which >= 0 && !c.cleared:
+			take(slot, bytes.Clone(c.data), nil)
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("cannot read %s: %w", t.name, err)
+	}
+	return nil
+}
+
 // Grow makes room for at least so many slots of at least so many bytes; it never
 // makes a table smaller. The records move to a new file that takes the old one's
 // name when it is complete: an error (ENOSPC above all) or superd's death in the
@@ -214,34 +238,44 @@ func (t *Table) offset(slot int) int64 {
 // damaged has none.
 func (t *Table) readAll() (map[int]recordCopy, error) {
 	all := make(map[int]recordCopy)
-	for slot := range t.slots {
-		if t.state[slot].sequence == 0 {
-			continue
-		}
-		pair := make([]byte, 2*(copyHeader+t.size))
-		if _, err := t.file.ReadAt(pair, t.offset(slot)); err != nil {
-			return nil, err
-		}
-		if c, which, err := newest(pair, slot); err == nil && which >= 0 {
+	err := t.scan(func(slot int, c recordCopy, which int, err error) {
+		if err == nil && which >= 0 {
+			c.data = bytes.Clone(c.data)
 			all[slot] = c
 		}
-	}
-	return all, nil
+	})
+	return all, err
 }
 
 // load learns from the file which copy of each slot is the newest.
 func (t *Table) load() error {
-	pair := make([]byte, 2*(copyHeader+t.size))
-	for slot := range t.slots {
-		if _, err := t.file.ReadAt(pair, t.offset(slot)); err != nil {
+	return t.scan(func(slot int, c recordCopy, which int, _ error) {
+		t.state[slot] = slotMark{}
+		if which >= 0 {
+			t.state[slot] = slotMark{sequence: c.sequence, next: uint8(1 - which)}
+		}
+	})
+}
+
+// scanned is how much of a file is read in one piece.
+const scanned = 128 << 10
+
+// scan reads all slots, many at a time, and has each looked at as newest sees it. A
+// copy's data is there for as long as it is looked at.
+func (t *Table) scan(look func(slot int, c recordCopy, which int, err error)) error {
+	length := 2 * (copyHeader + t.size)
+	many := min(max(scanned/length, 1), t.slots)
+	room := make([]byte, many*length)
+	for from := 0; from < t.slots; from += many {
+		n := min(many, t.slots-from)
+		piece := room[:n*length]
+		if _, err := t.file.ReadAt(piece, t.offset(from)); err != nil {
 			return err
 		}
-		c, which, _ := newest(pair, slot)
-		if which < 0 {
-			t.state[slot] = slotMark{}
-			continue
+		for i := range n {
+			c, which, err := newest(piece[i*length:(i+1)*length], from+i)
+			look(from+i, c, which, err)
 		}
-		t.state[slot] = slotMark{sequence: c.sequence, next: uint8(1 - which)}
 	}
 	return nil
 }
