@@ -102,27 +102,27 @@ type Revision struct {
 // Worker is one slot of a pool.
 type Worker struct {
 	Index    int
-	State    WorkerState
-	Since    Time // when State was entered
-	Desired  Desired
-	Revision int  // what its next run takes
-	Run      *Run // the current run, nil when there is none
-	LastExit *Exit
+	State    WorkerState `json:",omitzero"`
+	Since    Time        `json:",omitzero"` // when State was entered
+	Desired  Desired     `json:",omitzero"`
+	Revision int         `json:",omitzero"` // what its next run takes
+	Run      *Run        `json:",omitzero"` // the current run, nil when there is none
+	LastExit *Exit       `json:",omitzero"`
 	// Restarts counts automatic ones since the last operator start or deployment.
-	Restarts int
+	Restarts int `json:",omitzero"`
 	// Window are the instants (Time.Boot) of the automatic restarts that still
 	// count against restart.attempts, oldest first.
-	Window []time.Duration
+	Window []time.Duration `json:",omitzero"`
 	// Failures in a row, for the back-off.
-	Failures  int
-	NextStart Time // in Backoff and Delayed
+	Failures  int  `json:",omitzero"`
+	NextStart Time `json:",omitzero"` // in Backoff and Delayed
 	// Again means that a new run is wanted as soon as the current one has ended.
-	Again bool
+	Again bool `json:",omitzero"`
 	// Operation is the ID of the last command or deployment that took charge of
 	// this worker: whoever waits for a command and finds another ID here was superseded.
-	Operation string
+	Operation string `json:",omitzero"`
 	// Step is its part in the pool's deployment, nil before its turn and outside of one.
-	Step *Step
+	Step *Step `json:",omitzero"`
 
 	alarm   alarm // derived: its place in State.alarms
 	saved   bool  // its saving stands in the step at hand already
@@ -131,29 +131,29 @@ type Worker struct {
 
 // Run is one life of one process.
 type Run struct {
-	ID          string
-	Revision    int
-	Deployment  string // ID of the deployment that started it, or empty
-	RequestedAt Time
+	ID          string `json:",omitzero"`
+	Revision    int    `json:",omitzero"`
+	Deployment  string `json:",omitzero"` // ID of the deployment that started it, or empty
+	RequestedAt Time   `json:",omitzero"`
 	// PID is zero until the keeper has said that the process exists.
-	PID        int
-	StartTicks uint64 // field 22 of /proc/PID/stat, which tells a reused pid apart
-	StartedAt  Time   // its program was executed; zero before that
-	Healthy    bool
-	Work       Work // what it was last seen to do
+	PID        int    `json:",omitzero"`
+	StartTicks uint64 `json:",omitzero"` // field 22 of /proc/PID/stat, which tells a reused pid apart
+	StartedAt  Time   `json:",omitzero"` // its program was executed; zero before that
+	Healthy    bool   `json:",omitzero"`
+	Work       Work   `json:",omitzero"` // what it was last seen to do
 	// Restart means that it is an automatic restart: the last stamp of the window.
-	Restart bool
+	Restart bool `json:",omitzero"`
 	// Signaled is the last signal that an operator sent to it, without SIG: an
 	// end by that very signal is no failure.
-	Signaled string
+	Signaled string `json:",omitzero"`
 	// Signals counts what was sent to it: the keeper takes each number once, so
 	// that a signal repeated after a crash reaches the run one time.
-	Signals int
-	Stop    *Stop // nil while nobody wants it to end
+	Signals int   `json:",omitzero"`
+	Stop    *Stop `json:",omitzero"` // nil while nobody wants it to end
 	// Exit is set when its main process has ended, and what it left is being
 	// swept since SweptAt.
-	Exit    *Exit
-	SweptAt Time
+	Exit    *Exit `json:",omitzero"`
+	SweptAt Time  `json:",omitzero"`
 }
 
 // Work is whether a run has work to do, where `busy` can tell.
@@ -167,37 +167,37 @@ const (
 
 // Stop is how far the ending of a run has come.
 type Stop struct {
-	Sequence signals.Sequence
-	Step     int  // the step whose signal was sent last; -1 before the first
-	Number   int  // that signal's number among the run's
-	At       Time // when that was
-	Began    Time // when the first was
-	Reason   string
-	Drain    bool // it is the drain sequence: the run is being replaced
-	Idle     Time // the run is known to be idle since; zero: it is not
-	Early    bool // a wait of the sequence was ended because the run is idle
+	Sequence signals.Sequence `json:",omitzero"`
+	Step     int              `json:",omitzero"` // the step whose signal was sent last; -1 before the first
+	Number   int              `json:",omitzero"` // that signal's number among the run's
+	At       Time             `json:",omitzero"` // when that was
+	Began    Time             `json:",omitzero"` // when the first was
+	Reason   string           `json:",omitzero"`
+	Drain    bool             `json:",omitzero"` // it is the drain sequence: the run is being replaced
+	Idle     Time             `json:",omitzero"` // the run is known to be idle since; zero: it is not
+	Early    bool             `json:",omitzero"` // a wait of the sequence was ended because the run is idle
 	// Failure means that the end counts as a failure of the run, as when it did
 	// not come up in time, although it was superd that ended it.
-	Failure bool
+	Failure bool `json:",omitzero"`
 }
 
 // Exit is how a run ended.
 type Exit struct {
-	RunID  string
-	PID    int
-	At     time.Time
-	Code   *int   // nil: ended by a signal, never started, or unknown
-	Signal string // without SIG; empty: none
-	Core   bool   // a core file was written
-	Reason string // in words
+	RunID  string    `json:",omitzero"`
+	PID    int       `json:",omitzero"`
+	At     time.Time `json:",omitzero"`
+	Code   *int      `json:",omitzero"` // nil: ended by a signal, never started, or unknown
+	Signal string    `json:",omitzero"` // without SIG; empty: none
+	Core   bool      `json:",omitzero"` // a core file was written
+	Reason string    `json:",omitzero"` // in words
 	// Success means that it was none of: a failure, a failed start, unknown.
-	Success bool
-	Uptime  time.Duration
+	Success bool          `json:",omitzero"`
+	Uptime  time.Duration `json:",omitzero"`
 	// Stage is where a start failed that never came to a program; empty: it did.
-	Stage string
+	Stage string `json:",omitzero"`
 	// Requested means that the run had been told to end, by a stop sequence or by
 	// an operator's signal: it did not end by itself.
-	Requested bool
+	Requested bool `json:",omitzero"`
 }
 
 // DeploymentState is where a deployment stands.
