@@ -60,6 +60,14 @@ const maxProcs = 4
 // superd goes on.
 const spareThreads = 24
 
+// How much garbage there may be beside what lives, in percent of it. A start is short,
+// and nobody is to wait while it is looked for. After that what lives is small, and
+// half as much beside it costs no time to speak of.
+const (
+	startGarbage = 400
+	restGarbage  = 50
+)
+
 // recoverPatience is more than a start may take: a predecessor that dies slowly, a
 // keeper that hangs and directories on a dead file server all come to less.
 const recoverPatience = 3 * time.Minute
@@ -83,8 +91,7 @@ func runSuperd(file string) error {
 	// looked up again and again by the runtime of a superd that is idle.
 	runtime.GOMAXPROCS(min(runtime.NumCPU(), maxProcs))
 	proc.SpareThreads(spareThreads)
-	// What lives is small; half as much garbage beside it costs no time to speak of.
-	debug.SetGCPercent(50)
+	debug.SetGCPercent(startGarbage)
 	// A panic ends superd by SIGABRT. Go's usual exit code for it is 2, which says
 	// that the configuration was refused, and whoever restarts superd heeds that.
 	debug.SetTraceback("crash")
@@ -97,6 +104,7 @@ func runSuperd(file string) error {
 	if err != nil {
 		return err
 	}
+	debug.SetGCPercent(restGarbage)
 	lines.watch(func() { s.Degrade("log", lines.Losing) })
 	f.begin(s)
 	code := s.Run()
