@@ -207,6 +207,15 @@ func (c *container) worker(pool string, index int) map[string]any {
 	return w
 }
 
+// up waits until workers run and have said so: what they catch they catch by then.
+func (c *container) up(workers ...string) {
+	c.t.Helper()
+	for _, w := range workers {
+		c.running(w)
+		c.until(w+" is up", func() bool { return strings.HasPrefix(c.file("log/"+w+".log"), "up\n") })
+	}
+}
+
 // kill sends a signal.
 func (c *container) kill(pid int, sig syscall.Signal) {
 	c.t.Helper()

@@ -19,7 +19,7 @@ import (
 
 const containedConfig = `
 [pool.w]
-command = ["sh", "-c", "trap 'echo gone by TERM; sleep 0.2; exit 0' TERM; while :; do sleep 0.05; done"]
+command = ["sh", "-c", "trap 'echo gone by TERM; sleep 0.2; exit 0' TERM; echo up; while :; do sleep 0.05; done"]
 count = 2
 stop_sequence = ["TERM 60s", "KILL"]
 update.min_healthy_time = "10ms"
@@ -29,19 +29,17 @@ update.min_healthy_time = "10ms"
 func TestContainer(t *testing.T) {
 	c := contain(t, containedConfig+`
 [pool.mortal]
-command = ["sh", "-c", "trap 'echo last words; exit 7' TERM; while :; do sleep 0.05; done"]
+command = ["sh", "-c", "trap 'echo last words; exit 7' TERM; echo up; while :; do sleep 0.05; done"]
 restart.delay = "1h"
 restart.max_delay = "1h"
 [pool.told]
-command = ["sh", "-c", "trap 'echo told' USR1; while :; do sleep 0.05; done"]
+command = ["sh", "-c", "trap 'echo told' USR1; echo up; while :; do sleep 0.05; done"]
 forward = { USR1 = "USR1" }
 [pool.loud]
 command = ["sh", "-c", "echo hello; exec sleep 1000"]
 log.target = "inherit"
 `)
-	for _, w := range []string{"w/0", "w/1", "mortal/0", "told/0"} {
-		c.running(w)
-	}
+	c.up("w/0", "w/1", "mortal/0", "told/0")
 	c.says("loud/0 | hello")
 	pids := func() string { return fmt.Sprint(c.worker("w", 0)["pid"], c.worker("w", 1)["pid"]) }
 	before := pids()
@@ -75,9 +73,9 @@ log.target = "inherit"
 		exit, _ := c.worker("mortal", 0)["last_exit"].(map[string]any)
 		return exit["code"] == 7.0
 	})
-	c.until("last words are written", func() bool { return c.file("log/mortal/0.log") == "last words\n" })
+	c.until("last words are written", func() bool { return c.file("log/mortal/0.log") == "up\nlast words\n" })
 	c.until("HUP is heeded", func() bool { return strings.Contains(c.must("events"), "config.applied") })
-	c.until("USR1 is passed on", func() bool { return c.file("log/told/0.log") == "told\n" })
+	c.until("USR1 is passed on", func() bool { return c.file("log/told/0.log") == "up\ntold\n" })
 	if now := pids(); now != before {
 		t.Errorf("workers were %s, and are %s", before, now)
 	}
@@ -87,7 +85,7 @@ log.target = "inherit"
 	}
 	c.kill(c.first, syscall.SIGTERM)
 	c.ends(0)
-	if got := c.file("log/w/0.log"); got != "gone by TERM\n" {
+	if got := c.file("log/w/0.log"); got != "up\ngone by TERM\n" {
 		t.Errorf("a worker was stopped like this: %q", got)
 	}
 	if _, err := os.Lstat(c.dir + "/run/keeper.sock"); !errors.Is(err, os.ErrNotExist) {
@@ -101,7 +99,7 @@ func TestContainerReaps(t *testing.T) {
 	c := contain(t, `[pool.forks]
 command = ["sh", "-c", "while :; do (setsid sh -c 'sleep 0.02; echo x; exit 3' &); sleep 0.01; done"]
 [pool.exits]
-command = ["sh", "-c", "(setsid sleep 1000 &); exit 3"]
+command = ["sh", "-c", "(setsid sleep 1000 > /dev/null 2>&1 &); exit 3"]
 restart = { attempts = 2, interval = "10m", delay = "1ms", mode = "fail" }
 kill_scope = "process"
 `)
@@ -127,7 +125,7 @@ kill_scope = "process"
 	})
 	left := 0
 	for _, pid := range allDescendants(c.first) {
-		if name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); string(name) == "sleep\n" {
+		if line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); string(line) == "sleep\x001000\x00" {
 			left++
 		}
 	}
@@ -183,13 +181,13 @@ func TestContainerExitCodes(t *testing.T) {
 // goes on with that. None is killed for that, and none is started again.
 func TestContainerStopGoesOn(t *testing.T) {
 	c := contain(t, `[pool.slow]
-command = ["sh", "-c", "trap 'echo asked; while [ ! -e go ]; do sleep 0.05; done; echo done; exit 0' TERM; while :; do sleep 0.05; done"]
+command = ["sh", "-c", "trap 'echo asked; while [ ! -e go ]; do sleep 0.05; done; echo done; exit 0' TERM; echo up; while :; do sleep 0.05; done"]
 directory = "@DIR@"
 stop_sequence = ["TERM 10m", "KILL"]
 [pool.quick]
 command = ["sh", "-c", "echo started; exec sleep 1000"]
 `)
-	c.running("slow/0")
+	c.up("slow/0")
 	c.running("quick/0")
 	superd := c.superd()
 	c.kill(c.init(), syscall.SIGTERM)
@@ -207,7 +205,7 @@ command = ["sh", "-c", "echo started; exec sleep 1000"]
 		t.Fatal(err)
 	}
 	c.ends(0)
-	if got := c.file("log/slow/0.log"); got != "asked\ndone\n" {
+	if got := c.file("log/slow/0.log"); got != "up\nasked\ndone\n" {
 		t.Errorf("the worker was stopped like this: %q", got)
 	}
 	if got := c.file("log/quick/0.log"); got != "started\n" {
@@ -219,7 +217,7 @@ command = ["sh", "-c", "echo started; exec sleep 1000"]
 // runs goes on, and can be stopped, each worker in its own way.
 func TestContainerBrokenConfiguration(t *testing.T) {
 	c := contain(t, containedConfig)
-	c.running("w/1")
+	c.up("w/0", "w/1")
 	pid := c.outside(fmt.Sprint(c.worker("w", 0)["pid"]))
 	good := c.file("superd.toml")
 	write := func(text string) {
@@ -242,7 +240,7 @@ func TestContainerBrokenConfiguration(t *testing.T) {
 	c.says("colour")
 	c.kill(c.first, syscall.SIGTERM)
 	c.ends(0)
-	if got := c.file("log/w/1.log"); got != "gone by TERM\n" {
+	if got := c.file("log/w/1.log"); got != "up\ngone by TERM\n" {
 		t.Errorf("a worker was stopped like this: %q", got)
 	}
 }
@@ -251,7 +249,7 @@ func TestContainerBrokenConfiguration(t *testing.T) {
 // is not there at all, or is whole again. Workers go on; the container can be ended.
 func TestContainerHopelessSuperd(t *testing.T) {
 	c := contain(t, containedConfig)
-	c.running("w/1")
+	c.up("w/0", "w/1")
 	pid := c.outside(fmt.Sprint(c.worker("w", 0)["pid"]))
 	superd := c.superd()
 	hopeless := "#!/bin/sh\necho $NOTHING >> " + c.dir + "/starts\nkill -9 $$\n"
@@ -276,7 +274,7 @@ func TestContainerHopelessSuperd(t *testing.T) {
 	c.kill(superd, syscall.SIGKILL)
 	c.kill(c.first, syscall.SIGTERM)
 	c.ends(0)
-	if got := c.file("log/w/1.log"); got != "gone by TERM\n" {
+	if got := c.file("log/w/1.log"); got != "up\ngone by TERM\n" {
 		t.Errorf("a worker was stopped like this: %q", got)
 	}
 }
@@ -401,12 +399,12 @@ func TestContainerImage(t *testing.T) {
 	}
 	const readOnly = "[superd]\nstate_dir = \"/run/lib\"\nlog_dir = \"/run/log\"\n"
 	for name, image := range map[string]struct {
-		uid           int
-		table, script string
+		uid                 int
+		table, proc, script string
 	}{
-		"overlay":   {0, "", `mount -t overlay -o lowerdir=image,upperdir=tmp/upper,workdir=tmp/work overlay root`},
-		"read-only": {0, readOnly, `mount --bind image root; mount -o remount,bind,ro root; mount -t tmpfs tmpfs root/run; mkdir root/run/lib root/run/log`},
-		"rootless":  {stranger, "", `mount --bind image root`},
+		"overlay":   {0, "", "rw", `mount -t overlay -o lowerdir=image,upperdir=tmp/upper,workdir=tmp/work overlay root`},
+		"read-only": {0, readOnly, "ro", `mount --bind image root; mount -o remount,bind,ro root; mount -t tmpfs tmpfs root/run; mkdir root/run/lib root/run/log`},
+		"rootless":  {stranger, "", "rw", `mount --bind image root`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -419,7 +417,7 @@ update.min_healthy_time = "10ms"
 `, image.uid)
 			line := []string{"unshare", "-p", "-f", "-m", "--propagation", "private", "--kill-child", "sh", "-c", "set -e; cd " + c.dir +
 				"; mount -t tmpfs tmpfs tmp; mkdir tmp/upper tmp/work; " + image.script +
-				"; mount -t proc proc root/proc; mount --bind /dev/null root/dev/null; exec env -i $(command -v chroot) root /superd -c /superd.toml"}
+				"; mount -t proc -o " + image.proc + " proc root/proc; mount --bind /dev/null root/dev/null; exec env -i $(command -v chroot) root /superd -c /superd.toml"}
 			if image.uid != 0 {
 				c.wrap = []string{"setpriv", "--reuid=71023", "--regid=71023", "--clear-groups", "--inh-caps=-all"}
 				line = append(append(slices.Clone(c.wrap), "unshare", "-U", "-r"), line[1:]...)
@@ -461,6 +459,20 @@ func TestContainerNotify(t *testing.T) {
 		t.Errorf("a worker has in its environment: %q, %v", env, err)
 	}
 	c.kill(c.init(), syscall.SIGTERM)
+	c.ends(0)
+}
+
+// TestContainerEarlySignal: a signal that comes before there is a superd waits for it.
+func TestContainerEarlySignal(t *testing.T) {
+	c := contain(t, containedConfig)
+	for name := ""; name != "superd-init\n"; time.Sleep(time.Millisecond) {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", c.init()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		name = string(data)
+	}
+	c.kill(c.first, syscall.SIGTERM)
 	c.ends(0)
 }
 

@@ -3,11 +3,9 @@ package main
 import (
 	"fmt"
 	"os"
-	"os/signal"
 	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/superd/superd/supervisor"
 	"github.com/superd/superd/supervisor/keeper"
@@ -33,9 +31,6 @@ func isFirst() bool { return os.Getpid() == 1 && os.Getenv(supervisor.HandoverVa
 
 // beFirst is the first process of a container, until superd has ended.
 func beFirst(file string) error {
-	// The kernel keeps from the first process what it does not catch.
-	signals := make(chan os.Signal, 64)
-	signal.Notify(signals, forwarded()...)
 	if err := proc.CheckProc(); err != nil {
 		return fmt.Errorf("cannot be the first process of a container: %w", err)
 	}
@@ -48,7 +43,7 @@ func beFirst(file string) error {
 	if err := os.MkdirAll(cfg.RuntimeDir, 0o755); err != nil {
 		return fmt.Errorf("cannot make runtime_dir: %w", err)
 	}
-	opt := keeper.InitOptions{Dir: strings.Clone(cfg.RuntimeDir), Path: ownPath(), Signals: signals,
+	opt := keeper.InitOptions{Dir: strings.Clone(cfg.RuntimeDir), Path: ownPath(), Signals: proc.FirstSignals(),
 		Run: os.Args, Leftovers: []string{os.Args[0], "leftovers"},
 		LeftoversEnv: []string{"RUNTIME_DIRECTORY=" + cfg.RuntimeDir, "STATE_DIRECTORY=" + cfg.StateDir, "LOGS_DIRECTORY=" + cfg.LogDir}}
 	if file != "" {
@@ -78,20 +73,6 @@ func duplicate(fd int) (*os.File, error) {
 		return nil, fmt.Errorf("cannot pass descriptor %d on to superd: %w", fd, err)
 	}
 	return os.NewFile(uintptr(dup), strconv.Itoa(fd)), nil
-}
-
-// forwarded are the signals that the first process has to catch: all that it can, but
-// for its children's ends, which it looks at itself, and one of Go's runtime.
-func forwarded() []os.Signal {
-	var all []os.Signal
-	for sig := syscall.Signal(1); sig <= 64; sig++ {
-		switch sig {
-		case syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGCHLD, syscall.SIGURG:
-		default:
-			all = append(all, sig)
-		}
-	}
-	return all
 }
 
 // takesSignals tells the first process of the container, if that has started superd,

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
@@ -49,7 +50,12 @@ var stderr = os.Stderr
 func run() int {
 	root := command()
 	understood := false
-	root.PersistentPreRun = func(*cobra.Command, []string) { understood = true }
+	root.PersistentPreRun = func(cmd *cobra.Command, _ []string) {
+		understood = true
+		if cmd != root && cmd.Name() != "run" {
+			signal.Reset() // what the first process of a container has caught for superd's sake
+		}
+	}
 	err := root.Execute()
 	if err == nil {
 		return exitDone
