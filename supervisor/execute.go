@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"syscall"
+	"time"
 
 	"github.com/superd/superd/config"
 	"github.com/superd/superd/signals"
@@ -141,15 +142,16 @@ func (s *Supervisor) cancelSpawn(run string) {
 // victims are those whom the kernel kills for want of memory.
 type victims = proc.OOM
 
-// endOf puts the exit status of a run's process into the core's words.
-func (s *Supervisor) endOf(st proc.ExitStatus, pid int, ticks uint64) core.End {
+// endOf puts the exit status of a run's process into the core's words. heard is when
+// the keeper told of it.
+func (s *Supervisor) endOf(run string, st proc.ExitStatus, pid int, ticks uint64, heard time.Time) core.End {
 	if st.Unknown {
 		return core.End{Unknown: true}
 	}
 	e := core.End{Code: st.Code, Core: st.Core}
 	if st.Signal != 0 {
 		e.Signal = signals.Name(st.Signal)
-		e.OOM = st.Signal == syscall.SIGKILL && s.oom.Killed(pid, ticks)
+		e.OOM = st.Signal == syscall.SIGKILL && s.state.Unexplained(run) && s.oom.Killed(pid, ticks, heard)
 	}
 	return e
 }

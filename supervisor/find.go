@@ -88,7 +88,7 @@ func (s *Supervisor) foundOf(r keeper.RunState) core.Found {
 	case keeper.PhaseRunning:
 		f.Started = true
 	case keeper.PhaseEnded:
-		end := s.endOf(r.Status, r.PID, r.StartTicks)
+		end := s.endOf(r.Run, r.Status, r.PID, r.StartTicks, r.Heard)
 		f.Started, f.End = true, &end
 	}
 	return f

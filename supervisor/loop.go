@@ -159,7 +159,7 @@ func (s *Supervisor) fromKeeper(t told) {
 		s.step(core.SpawnFailed{Run: ev.Run, Fail: core.Fail{Stage: ev.Stage, Reason: ev.Reason}})
 	case keeper.Exited:
 		aim.At("end.told")
-		s.step(core.Exited{Run: ev.Run, End: s.endOf(ev.Status, ev.PID, ev.StartTicks), Gone: ev.Gone})
+		s.step(core.Exited{Run: ev.Run, End: s.endOf(ev.Run, ev.Status, ev.PID, ev.StartTicks, ev.Heard), Gone: ev.Gone})
 	case keeper.Gone:
 		s.step(core.Gone{Run: ev.Run})
 	case keeper.Stuck:

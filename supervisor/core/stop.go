@@ -90,6 +90,13 @@ func (st *Stop) killing() bool {
 	return st.Sequence[max(st.Step, 0)].Signal == syscall.SIGKILL
 }
 
+// Unexplained tells whether nobody here is known to have sent KILL to a run, so that
+// it is worth asking whose it was: neither superd nor an operator has.
+func (s *State) Unexplained(run string) bool {
+	at, ok := s.runs[run]
+	return ok && at.w.Run != nil && at.w.Run.ID == run && !at.w.Run.sent(signals.Name(syscall.SIGKILL))
+}
+
 // signalNext takes the next step of a stop sequence, and says why; at its end
 // KILL again.
 func (s *State) signalNext(p *Pool, w *Worker, why string) {

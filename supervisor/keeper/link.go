@@ -242,8 +242,9 @@ func (c *Client) take(data string, fds []int) {
 		c.takeEvents(r)
 	case ansRuns:
 		var runs []RunState
+		heard := time.Now()
 		for r.Left() > 0 {
-			var s RunState
+			s := RunState{Heard: heard}
 			s.unpack(r)
 			runs = append(runs, s)
 		}
@@ -282,10 +283,11 @@ func refusal(code uint64, text string) error {
 }
 
 func (c *Client) takeEvents(r *pack.Reader) {
+	heard := time.Now()
 	c.queueing.Lock()
 	for r.Left() > 0 {
 		kind := EventKind(r.Byte())
-		var s RunState
+		s := RunState{Heard: heard}
 		s.unpack(r)
 		if r.Err() == nil {
 			c.queue = append(c.queue, s.event(kind))

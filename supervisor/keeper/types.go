@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/superd/superd/config"
 	"github.com/superd/superd/supervisor/proc"
@@ -79,6 +80,7 @@ type Event struct {
 	Gone       bool
 	Warnings   []string        // Warning: those that were not told yet
 	Leftovers  []proc.Leftover // Exited without Gone, and Stuck: those that are known, at most 64
+	Heard      time.Time       // when the client got it
 }
 
 // Phase is how far a run has come.
@@ -115,6 +117,7 @@ type RunState struct {
 	Signals    int             // the number of the last numbered signal that was sent to it
 	Warnings   []string
 	Leftovers  []proc.Leftover
+	Heard      time.Time // when the client got it
 }
 
 // Events are the events that have led to this state, in their order.
@@ -143,7 +146,7 @@ func (s *RunState) Events() []Event {
 
 // event is the state seen as one event.
 func (s *RunState) event(kind EventKind) Event {
-	e := Event{Kind: kind, Run: s.Run, PID: s.PID, StartTicks: s.StartTicks}
+	e := Event{Kind: kind, Run: s.Run, PID: s.PID, StartTicks: s.StartTicks, Heard: s.Heard}
 	switch kind {
 	case Warning:
 		e.Warnings = s.Warnings

@@ -12,12 +12,17 @@ import (
 
 // OOM tells whom the kernel has killed for want of memory. The zero value is ready;
 // it is for one goroutine. It costs nothing before somebody ends by KILL, and then
-// one read of /proc/vmstat unless the kernel has killed somebody since.
+// one read of /proc/vmstat for all that were heard of until then, unless the kernel
+// has killed somebody since.
 //
 // The kernel's log names the victim (kmsg in Linux' Documentation/ABI): that is
 // exact, but needs a superd that may read it and is in no pid namespace of its own.
 // Where that is not so, nobody is said to have been a victim.
 type OOM struct {
+	// Count is how many the kernel has killed so far; nil: as /proc/vmstat has it.
+	Count func() uint64
+
+	looked  time.Time             // when that was last asked for
 	kills   uint64                // oom_kill of /proc/vmstat when the log was read
 	victims map[int]time.Duration // by pid: when, since boot by the log's clock
 }
@@ -26,20 +31,32 @@ type OOM struct {
 // the log names pids of that one alone.
 const initPIDNamespace = 0xEFFFFFFC
 
-// Killed tells whether a process that was ended by KILL was killed for want of
-// memory. ticks is its start time, which tells it apart from others of that pid.
-func (o *OOM) Killed(pid int, ticks uint64) bool {
-	kills := oomKills() // the kernel counts before it kills
-	if kills == 0 {
-		return false
-	}
-	if kills != o.kills {
-		o.kills, o.victims = kills, readVictims()
-	}
+// Killed tells whether a process that was ended by KILL was killed for want of memory.
+// ticks is its start time, which tells it apart from others of that pid; heard is when
+// its end was heard of: of many that end together, one look tells.
+func (o *OOM) Killed(pid int, ticks uint64, heard time.Time) bool {
+	o.look(heard)
 	at, ok := o.victims[pid]
 	// The log's clock is not quite that of start times, and stands still while the
 	// machine sleeps: it is never much later.
 	return ok && at+clockSlack >= time.Duration(ticks)*time.Second/ClockTicks
+}
+
+// look counts, unless it has since an end was heard of: the kernel counts before it kills.
+func (o *OOM) look(heard time.Time) {
+	if o.looked.After(heard) {
+		return
+	}
+	count := o.Count
+	if count == nil {
+		count = oomKills
+	}
+	o.looked = time.Now()
+	kills := count()
+	if kills != 0 && kills != o.kills {
+		o.victims = readVictims()
+	}
+	o.kills = kills
 }
 
 const clockSlack = 2 * time.Second

@@ -21,11 +21,16 @@ func TestVictims(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("victims: %v", got)
 	}
-	o := OOM{kills: oomKills(), victims: got}
-	if o.kills == 0 {
-		o.kills = 1
-	}
-	if o.kills == oomKills() && (!o.Killed(17, 100) || o.Killed(17, 100_000_000) || o.Killed(16, 100)) {
+	looks := 0
+	o := OOM{kills: 2, victims: got, Count: func() uint64 { looks++; return 2 }}
+	heard := time.Now()
+	if !o.Killed(17, 100, heard) || o.Killed(17, 100_000_000, heard) || o.Killed(16, 100, heard) {
 		t.Error("the process is not told from another one of its pid")
+	}
+	if looks != 1 {
+		t.Errorf("%d looks at what was heard of at once", looks)
+	}
+	if o.Killed(17, 100, time.Now()); looks != 2 {
+		t.Error("the end of a process was explained by a look before it")
 	}
 }
