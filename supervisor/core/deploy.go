@@ -66,11 +66,13 @@ func (s *State) advance(p *Pool) {
 	if d == nil {
 		return
 	}
+	// Who is healthy by now is counted first: after a suspend, or superd's own death,
+	// its deadline and the news of its health come at one instant.
+	done, total := s.tally(p, d)
 	if why := s.trouble(p, d); why != "" {
 		s.failDeployment(p, why)
 		return
 	}
-	done, total := s.tally(p, d)
 	if done == total {
 		s.succeed(p)
 		return

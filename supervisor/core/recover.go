@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -32,6 +33,7 @@ func (s *State) begin(ev Begin) {
 			s.touch(p, w)
 		}
 	}
+	s.overdue()
 	if ev.Leave != nil {
 		s.Leaving = nil
 		s.leave(*ev.Leave)
@@ -40,6 +42,30 @@ func (s *State) begin(ev Begin) {
 	s.configure(ev.Specs, true)
 	s.enforce()
 	s.startAll()
+}
+
+// overdue does, in their order, what runs have waited for while no superd was there,
+// before anything is decided that hangs on it: a deployment must not fail for a run
+// that has been healthy since long before the deadline. Restarts wait for the
+// configuration.
+func (s *State) overdue() {
+	type late struct {
+		at time.Duration
+		slot
+	}
+	var all []late
+	for _, name := range s.names() {
+		p := s.Pools[name]
+		for _, w := range p.Workers {
+			if t := s.deadline(p, w); w.Run != nil && !t.IsZero() && t.Boot <= s.now.Boot {
+				all = append(all, late{t.Boot, slot{p, w}})
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(a, b late) int { return cmp.Compare(a.at, b.at) })
+	for _, l := range all {
+		s.cue(l.p, l.w, cue{on: onDue})
+	}
 }
 
 // enforce has every worker follow what is desired. A crash may have come between
