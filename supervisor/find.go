@@ -48,7 +48,7 @@ func (s *Supervisor) find(sameBoot bool) (map[string]core.Found, error) {
 		case p == nil && r.Phase == keeper.PhaseRunning && !r.Gone:
 			s.damage = append(s.damage, fmt.Sprintf("the keeper has the run %s of %s, pid %d, and there is no such pool (it is left alone)", r.Run, r.Label, r.PID))
 		case p == nil:
-		case r.Phase == keeper.PhaseRunning && !r.Gone:
+		case !r.Gone:
 			s.restore(p, i, r, found)
 		default:
 			s.resumeEnded(p, i, r, ends)
@@ -81,7 +81,7 @@ func (s *Supervisor) find(sameBoot bool) (map[string]core.Found, error) {
 
 // foundOf puts what the keeper knows of a run into the core's words.
 func (s *Supervisor) foundOf(r keeper.RunState) core.Found {
-	f := core.Found{PID: r.PID, StartTicks: r.StartTicks, Gone: r.Gone}
+	f := core.Found{PID: r.PID, StartTicks: r.StartTicks, Gone: r.Gone, Signals: r.Signals}
 	switch r.Phase {
 	case keeper.PhaseFailed:
 		f.Failed = &core.Fail{Stage: r.Stage, Reason: r.Reason}
@@ -154,7 +154,7 @@ func (s *Supervisor) restore(p *core.Pool, i int, r keeper.RunState, found map[s
 			return
 		}
 	}
-	s.state.Restore(p, w, r.Run, r.PID, r.StartTicks, now())
+	s.state.Restore(p, w, r.Run, found[r.Run], now())
 	s.unrecorded(p, i, r.Run, r.PID)
 }
 

@@ -44,7 +44,7 @@ func (s *Supervisor) strays(known bool) map[string]bool {
 		if n, err := strconv.Atoi(stray.Env["SUPERD_REVISION"]); err == nil && p.Revision(n) != nil {
 			w.Revision = n
 		}
-		s.state.Restore(p, w, stray.Run, stray.PID, stray.StartTicks, now())
+		s.state.Restore(p, w, stray.Run, core.Found{PID: stray.PID, StartTicks: stray.StartTicks, Started: true}, now())
 		restored[stray.Run] = true
 		s.unrecorded(p, w.Index, stray.Run, stray.PID)
 	}

@@ -46,6 +46,7 @@ type Found struct {
 	End        *End  // its main process has ended
 	Failed     *Fail // it never started
 	Gone       bool  // nothing is left of it
+	Signals    int   // the number of the last signal that the keeper sent to it
 	Pending    bool  // it is still to be asked for, which happens without further ado
 }
 

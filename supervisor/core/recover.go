@@ -172,11 +172,11 @@ func (s *State) reconcile(found map[string]Found, lost bool) (adopted int) {
 	return adopted
 }
 
-// forgetOthers answers for runs that have ended and are in no slot any more: a
-// crash came between the record of their end and the keeper's being told.
+// forgetOthers answers for runs of which nothing is left and that are in no slot any
+// more: a crash came between the record of their end and the keeper's being told.
 func (s *State) forgetOthers(found map[string]Found) {
 	for _, run := range sortedKeys(found) {
-		if _, ok := s.runs[run]; !ok && (found[run].End != nil || found[run].Failed != nil) {
+		if _, ok := s.runs[run]; !ok && found[run].Gone {
 			s.emit(Forget{Run: run})
 		}
 	}
@@ -227,9 +227,15 @@ func (s *State) catchUp(p *Pool, w *Worker, f Found, lost bool) {
 		s.cue(p, w, cue{on: onExited, end: *f.End, gone: f.Gone})
 		return
 	}
-	if stepSent && (!lost || s.now.After(run.Stop.At) < signalDoubt) {
-		// Sent before the crash or not: the keeper takes each number once. One that
-		// was lost took what it was sent a while ago with it to the run.
+	switch {
+	case !stepSent || run.Stop.Past:
+	case lost && s.now.After(run.Stop.At) >= signalDoubt:
+		// It took what it was sent a while ago to the run, and its successor does
+		// not know of it: nobody asks for it any more.
+		run.Stop.Past = true
+		s.touch(p, w)
+	default:
+		// Sent before the crash or not: the keeper takes each number once.
 		s.signalStep(p, w)
 	}
 }

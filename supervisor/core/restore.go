@@ -1,16 +1,21 @@
 package core
 
-// Restore gives a loaded worker a run that lives although no record tells of it.
-// It comes before Begin, which then finds the worker as it should be.
-func (s *State) Restore(p *Pool, w *Worker, run string, pid int, ticks uint64, now Time) {
+// Restore gives a loaded worker a run that is found although no record tells of it.
+// It comes before Begin, which then finds the worker as it should be, be it that the
+// run lives, that its program is still to be executed, or that only what it left
+// behind is there.
+func (s *State) Restore(p *Pool, w *Worker, run string, f Found, now Time) {
 	if w.Run != nil {
 		delete(s.runs, w.Run.ID)
 	}
-	w.State, w.Since, w.Again, w.NextStart = Running, now, false, Time{}
-	w.Run = &Run{ID: run, Revision: w.Revision, RequestedAt: now, StartedAt: now, PID: pid, StartTicks: ticks}
+	w.State, w.Since, w.Again, w.NextStart = Starting, now, false, Time{}
+	w.Run = &Run{ID: run, Revision: w.Revision, RequestedAt: now, PID: f.PID, StartTicks: f.StartTicks, Signals: f.Signals}
+	if f.Started {
+		w.State, w.Run.StartedAt = Running, now
+	}
 	if d := p.Deployment; d != nil && w.Revision == d.To {
 		w.Run.Deployment = d.ID
-		w.Step = &Step{Deployment: d.ID, Begun: true, Deadline: now.Add(p.Config.Update.HealthyDeadline)}
+		w.Step = &Step{Deployment: d.ID, Begun: f.Started, Deadline: now.Add(p.Config.Update.HealthyDeadline)}
 	}
 	s.runs[run] = slot{p, w}
 }

@@ -127,11 +127,12 @@ func (s *State) Deadline() (Time, bool) {
 }
 
 // tell gives a run's news to the worker whose run it is. News of a run that is
-// in no slot any more has no other answer than that it may be forgotten.
+// in no slot any more has no other answer than that it may be forgotten, once nothing
+// of it is left.
 func (s *State) tell(run string, c cue) {
 	at, ok := s.runs[run]
 	if !ok {
-		if c.on == onExited || c.on == onSpawnFailed {
+		if c.on == onExited && c.gone || c.on == onSpawnFailed || c.on == onGone {
 			s.emit(Forget{Run: run})
 		}
 		return

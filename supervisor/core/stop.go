@@ -102,7 +102,7 @@ func (s *State) Unexplained(run string) bool {
 func (s *State) signalNext(p *Pool, w *Worker, why string) {
 	run, st := w.Run, w.Run.Stop
 	st.Step = min(st.Step+1, len(st.Sequence)-1)
-	st.At = s.now
+	st.At, st.Past = s.now, false
 	if st.Step == 0 {
 		st.Began = s.now
 	}

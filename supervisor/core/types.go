@@ -170,6 +170,7 @@ type Stop struct {
 	Sequence signals.Sequence `json:",omitzero"`
 	Step     int              `json:",omitzero"` // the step whose signal was sent last; -1 before the first
 	Number   int              `json:",omitzero"` // that signal's number among the run's
+	Past     bool             `json:",omitzero"` // the keeper that was told of it is gone: the one there is now would send it twice
 	At       Time             `json:",omitzero"` // when that was
 	Began    Time             `json:",omitzero"` // when the first was
 	Reason   string           `json:",omitzero"`
