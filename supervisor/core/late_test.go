@@ -1,16 +1,11 @@
 package core
 
 import (
-<<<<<<< HEAD
-	"testing"
-	"time"
-=======
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/superd/superd/signals"
->>>>>>> d01664e (wip3)
 )
 
 // TestHealthBeforeDeadlines holds that a run that has become healthy in time is not
@@ -38,8 +33,6 @@ func TestHealthBeforeDeadlines(t *testing.T) {
 		})
 	}
 }
-<<<<<<< HEAD
-=======
 
 // TestSignalOfAnotherKeeper holds that a run gets no signal of its stop sequence
 // twice when first its keeper and later superd died.
@@ -131,4 +124,3 @@ func TestForgetWhatIsGone(t *testing.T) {
 		t.Error("nothing is left of a run, and it is not forgotten")
 	}
 }
->>>>>>> d01664e (wip3)
