@@ -97,7 +97,7 @@ func (r *records) openJournal() {
 		return
 	}
 	r.journal, r.replayed = journal, map[string]bool{}
-	r.state.OnSettled(journal.Settle)
+	r.values.OnSettled(journal.Settle)
 	for _, data := range entries {
 		var x Exit
 		if json.Unmarshal(data, &x) != nil || r.replayed[x.RunID] {
@@ -128,7 +128,7 @@ func (r *records) saveExit(x Exit) error {
 	if r.replayed != nil {
 		r.replay, r.replayPools = append(r.replay, e), append(r.replayPools, x.Pool)
 	} else {
-		r.state.Append(x.Pool, e)
+		r.values.Append(x.Pool, e)
 	}
 	return err
 }
@@ -141,7 +141,7 @@ func (r *records) replayExits(st *core.State) {
 			r.journal.Settle(1)
 			continue
 		}
-		r.state.Append(r.replayPools[i], e)
+		r.values.Append(r.replayPools[i], e)
 	}
 	r.replay, r.replayPools, r.replayed = nil, nil, nil
 }

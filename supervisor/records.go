@@ -40,11 +40,23 @@ type hostRecord struct {
 	NamespaceStart uint64 `json:",omitempty"`
 }
 
+// values is what the records need of state_dir; tests have one without a disk.
+type values interface {
+	Get(bucket, key string) ([]byte, bool)
+	All(bucket string) map[string][]byte
+	Put(bucket, key string, value []byte)
+	Delete(bucket, key string)
+	Append(history string, e store.Entry)
+	DropHistory(history string)
+	OnSettled(f func(n int))
+}
+
 // records keeps the core's entities: in runtime_dir what must be known after a
 // crash, before the deed; in state_dir, written behind, what outlives a reboot.
 type records struct {
 	dir    *store.Dir
-	state  *store.State
+	state  *store.State // state_dir
+	values values       // what is in it
 	tables map[string]*store.Table
 	host   hostRecord
 	world  hostRecord // the boot and namespace that superd is in
@@ -69,7 +81,7 @@ func openRecords(runtimeDir, stateDir string) (*records, error) {
 		dir.Close()
 		return nil, err
 	}
-	r := &records{dir: dir, state: state, tables: map[string]*store.Table{}}
+	r := &records{dir: dir, state: state, values: state, tables: map[string]*store.Table{}}
 	r.openJournal()
 	return r, nil
 }
@@ -95,13 +107,13 @@ func (r *records) load(st *core.State) (sameBoot bool, damage []string, err erro
 	boot := r.host
 	if r.host.BootID == "" { // a first start, or runtime_dir was deleted while nobody was there
 		r.bare = true
-		if data, ok := r.state.Get(superdBucket, bootKey); ok && json.Unmarshal(data, &boot) != nil {
+		if data, ok := r.values.Get(superdBucket, bootKey); ok && json.Unmarshal(data, &boot) != nil {
 			boot = hostRecord{}
 		}
 	}
 	r.world = hostRecord{BootID: bootID, PIDNamespace: ns, NamespaceStart: proc.NamespaceStart()}
 	sameBoot = boot.sameWorld(r.world)
-	if data, ok := r.state.Get(superdBucket, seqKey); ok {
+	if data, ok := r.values.Get(superdBucket, seqKey); ok {
 		var seq uint64
 		if json.Unmarshal(data, &seq) == nil {
 			r.host.Seq = max(r.host.Seq, seq)
@@ -133,7 +145,7 @@ func (r *records) belong() error {
 	if err != nil {
 		return err
 	}
-	r.state.Put(superdBucket, bootKey, data)
+	r.values.Put(superdBucket, bootKey, data)
 	return r.saveHost()
 }
 
@@ -150,7 +162,7 @@ func (r *records) poolNames() ([]string, error) {
 			names, seen[name] = append(names, name), true
 		}
 	}
-	for name := range r.state.All(poolBucket) {
+	for name := range r.values.All(poolBucket) {
 		if !seen[name] {
 			names = append(names, name)
 		}
@@ -162,7 +174,7 @@ func (r *records) poolNames() ([]string, error) {
 func (r *records) loadPool(st *core.State, name string) error {
 	data, ok, err := r.dir.GetFile(poolPrefix + name)
 	if err != nil || !ok {
-		if data, ok = r.state.Get(poolBucket, name); !ok {
+		if data, ok = r.values.Get(poolBucket, name); !ok {
 			return err
 		}
 	}
@@ -213,7 +225,7 @@ func (r *records) saveHost() error {
 func (r *records) reserveSeq(limit uint64) error {
 	r.host.Seq = limit
 	data, _ := json.Marshal(limit) // a number
-	r.state.Put(superdBucket, seqKey, data)
+	r.values.Put(superdBucket, seqKey, data)
 	return r.saveHost()
 }
 
@@ -222,7 +234,7 @@ func (r *records) savePool(p *core.Pool) error {
 	if err != nil {
 		return fmt.Errorf("cannot save pool %s: %w", p.Name, err)
 	}
-	r.state.Put(poolBucket, p.Name, data)
+	r.values.Put(poolBucket, p.Name, data)
 	return r.dir.PutFile(poolPrefix+p.Name, data)
 }
 
@@ -271,8 +283,8 @@ func (r *records) dropWorkers(pool string, from int) error {
 }
 
 func (r *records) dropPool(name string) error {
-	r.state.Delete(poolBucket, name)
-	r.state.DropHistory(name)
+	r.values.Delete(poolBucket, name)
+	r.values.DropHistory(name)
 	var errs []error
 	if t := r.tables[name]; t != nil {
 		errs = append(errs, t.Remove())
