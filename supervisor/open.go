@@ -99,7 +99,10 @@ func (s *Supervisor) open() error {
 	var err error
 	os.RemoveAll(opt.Config.RuntimeDir + "/try") // of a superd that was killed in an upgrade
 	if s.records, err = openRecords(opt.Config.RuntimeDir, opt.Config.StateDir); err != nil {
-		return fmt.Errorf("cannot keep records: %w", err)
+		return tooOld(fmt.Errorf("cannot keep records: %w", err))
+	}
+	if err := logs.CheckNotes(opt.Config.RuntimeDir); errors.Is(err, logs.ErrNewer) {
+		return tooOld(err)
 	}
 	if s.clock, err = newAlarmClock(); err != nil {
 		return err
@@ -112,6 +115,15 @@ func (s *Supervisor) open() error {
 		return err
 	}
 	return s.recover()
+}
+
+// tooOld says what to do about files that a newer superd has written. They are as they
+// were, and so is everything else.
+func tooOld(err error) error {
+	if !errors.Is(err, store.ErrNewer) && !errors.Is(err, logs.ErrNewer) {
+		return err
+	}
+	return fmt.Errorf("%w (nothing was changed: start that superd again, or move the file away to begin without what is in it)", err)
 }
 
 // takeFolder makes runtime_dir and takes its lock.

@@ -72,6 +72,9 @@ type records struct {
 }
 
 func openRecords(runtimeDir, stateDir string) (*records, error) {
+	if err := store.CheckVersions(runtimeDir + "/records"); err != nil {
+		return nil, err
+	}
 	dir, err := store.OpenDir(runtimeDir + "/records")
 	if err != nil {
 		return nil, err

@@ -86,6 +86,9 @@ const copies = 5
 // loadCopy reads what was recorded. The copy of the durable state is read but once:
 // what cannot be read of it would be set aside.
 func loadCopy(dir, copy string) (st *core.State, sameBoot bool, err error) {
+	if err := store.CheckVersions(dir + "/records"); err != nil {
+		return nil, false, err
+	}
 	state, err := store.OpenState(copy + "/state")
 	if err != nil {
 		return nil, false, err

@@ -224,6 +224,11 @@ func mapOver(mem []byte, fd int) error {
 
 // checkNotes says whether mem begins with the header of a file of notes.
 func checkNotes(mem []byte) error {
+	if len(mem) > 8 && binary.NativeEndian.Uint32(mem) == noteMagic {
+		if v := binary.NativeEndian.Uint32(mem[4:]); v > noteVersion {
+			return fmt.Errorf("they have format %d, this superd reads %d: %w", v, noteVersion, ErrNewer)
+		}
+	}
 	if len(mem) != noteSize*noteSlots ||
 		binary.NativeEndian.Uint32(mem) != noteMagic ||
 		binary.NativeEndian.Uint32(mem[4:]) != noteVersion ||

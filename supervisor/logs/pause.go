@@ -2,6 +2,7 @@ package logs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -51,8 +52,11 @@ func (m *Manager) Pause(ctx context.Context) (resume func(), err error) {
 	return resume, nil
 }
 
+// ErrNewer is what position notes are of that a newer superd keeps.
+var ErrNewer = errors.New("a newer superd has written them")
+
 // CheckNotes tells whether this superd can go on from the position notes that
-// another one keeps in a runtime folder. It changes nothing.
+// another one keeps in a runtime folder; [ErrNewer]. It changes nothing.
 func CheckNotes(runtimeDir string) error {
 	files, err := filepath.Glob(filepath.Join(runtimeDir, "notes", "[0-9][0-9][0-9]"))
 	if err != nil {

@@ -3,6 +3,7 @@ package logs
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -83,7 +84,7 @@ func TestCheckNotes(t *testing.T) {
 	other := t.TempDir()
 	must(t, os.Mkdir(other+"/notes", 0o700))
 	must(t, os.WriteFile(other+"/notes/000", data, 0o600))
-	if err := CheckNotes(other); err == nil || !strings.Contains(err.Error(), "cannot go on from") {
+	if err := CheckNotes(other); !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "cannot go on from") {
 		t.Errorf("notes of another version: %v", err)
 	}
 }

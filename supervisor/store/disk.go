@@ -114,8 +114,11 @@ func (d *disk) open() (map[stateKey][]byte, error) {
 	err := d.openBolt(false)
 	if err != nil && !errors.Is(err, errUnreadable) && !errors.Is(err, ErrLocked) && !d.read {
 		if d.openBolt(true) == nil { // what cannot be written may yet be read
-			values, _, _ := d.values()
+			values, _, wrong := d.values()
 			d.close()
+			if errors.Is(wrong, ErrNewer) {
+				return nil, wrong
+			}
 			return values, err
 		}
 	}
@@ -213,7 +216,11 @@ func (d *disk) values() (all map[stateKey][]byte, empty bool, err error) {
 			if about == nil || values == nil {
 				return unreadable(errors.New("not a state of superd's"))
 			}
-			if v := about.Get(versionKey); string(v) != stateVersion {
+			v := about.Get(versionKey)
+			if err := newerState(string(v)); err != nil {
+				return fmt.Errorf("cannot read %s: %w", d.path(), err)
+			}
+			if string(v) != stateVersion {
 				return unreadable(fmt.Errorf("it has format %.20q, this superd reads %q", v, stateVersion))
 			}
 			return values.ForEachBucket(func(bucket []byte) error {
@@ -231,7 +238,10 @@ func (d *disk) values() (all map[stateKey][]byte, empty bool, err error) {
 	if err == nil && damaged > 0 {
 		err = unreadable(fmt.Errorf("%d of its values are damaged", damaged))
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrNewer):
+		d.close() // it is sound, and its lock has to go: whoever can read it is waiting
+	case err != nil:
 		d.abandon()
 	}
 	return all, empty, err

@@ -21,7 +21,7 @@ type State struct {
 	wake    chan struct{} // capacity 1: there is something to write, or to end
 	changed chan struct{} // capacity 1: Degraded may answer something else
 	loaded  chan struct{} // closed when the file was read, or found unreadable
-	locked  bool          // by another superd; set before loaded is closed
+	refused error         // ErrLocked or ErrNewer; set before loaded is closed
 	ended   chan struct{} // closed when the writer has ended
 
 	mu      sync.Mutex
@@ -67,10 +67,10 @@ var (
 )
 
 // OpenState reads the state of a folder, which it makes (0700, with parents) when
-// it is not there. The only error is ErrLocked, when another superd has the same
-// folder: whatever else is wrong is in Degraded, and superd can work. A file that
-// is damaged, foreign or of an unknown version is renamed to state.db.broken-TIME;
-// what could be read of a damaged one is kept.
+// it is not there. The errors are ErrLocked, when another superd has the same folder,
+// and ErrNewer, and then nothing was changed: whatever else is wrong is in Degraded,
+// and superd can work. A file that is damaged or foreign is renamed to
+// state.db.broken-TIME; what could be read of a damaged one is kept.
 //
 // A disk that does not answer is waited for ten seconds. What it holds appears
 // when it does answer, but for keys that were put meanwhile.
@@ -95,8 +95,8 @@ func OpenState(dir string) (*State, error) {
 		s.report(fmt.Sprintf("cannot read %s: the disk does not answer (going on without)", dir))
 		return s, nil
 	}
-	if s.locked {
-		return nil, fmt.Errorf("cannot open %s: %w", s.disk.path(), ErrLocked)
+	if s.refused != nil {
+		return nil, s.refused
 	}
 	return s, nil
 }

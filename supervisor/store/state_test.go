@@ -150,8 +150,8 @@ func TestStateSetsAside(t *testing.T) {
 		"symlink": {func(t *testing.T, dir string) {
 			os.Symlink(filepath.Join(t.TempDir(), "elsewhere"), filepath.Join(dir, stateFile))
 		}, 0},
-		"newer": {func(t *testing.T, dir string) {
-			edit(t, dir, func(tx *bolt.Tx) error { return tx.Bucket(aboutBucket).Put(versionKey, []byte("2")) })
+		"unknown format": {func(t *testing.T, dir string) {
+			edit(t, dir, func(tx *bolt.Tx) error { return tx.Bucket(aboutBucket).Put(versionKey, []byte("one")) })
 		}, 0},
 		"foreign": {func(t *testing.T, dir string) {
 			edit(t, dir, func(tx *bolt.Tx) error { return tx.DeleteBucket(aboutBucket) })

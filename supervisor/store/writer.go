@@ -15,9 +15,11 @@ func (s *State) follow() {
 	values, err := s.disk.ensure()
 	s.merge(values)
 	s.settle(err)
-	s.locked = errors.Is(err, ErrLocked)
+	if errors.Is(err, ErrLocked) || errors.Is(err, ErrNewer) {
+		s.refused = err
+	}
 	close(s.loaded)
-	if s.locked {
+	if s.refused != nil {
 		return
 	}
 	if s.disk.rewrite {
