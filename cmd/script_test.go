@@ -67,6 +67,8 @@ func TestScripts(t *testing.T) {
 				return exitInfo(), nil
 			case "reuse":
 				return reuse(), nil
+			case "earlier":
+				return hasEarlier(), nil
 			}
 			return false, fmt.Errorf("unknown condition %q", name)
 		},

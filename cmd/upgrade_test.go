@@ -1,6 +1,7 @@
 package cmd_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -20,6 +21,13 @@ var variants = map[string]func() (string, error){
 	// Versions whose keepers speak newer protocols, each with its own.
 	"2.2": sync.OnceValues(func() (string, error) { return buildKeeper("2.2", "2") }),
 	"2.3": sync.OnceValues(func() (string, error) { return buildKeeper("2.3", "3") }),
+	// A version whose keeper speaks no protocol that is spoken today.
+	"8.0": sync.OnceValues(func() (string, error) {
+		const keeper = " -X github.com/superd/superd/supervisor/keeper."
+		return buildVariant("8.0", "-ldflags", "-X main.version=8.0"+keeper+"newestVersion=8"+keeper+"lowestVersion=8")
+	}),
+	// The superd that was there before keepers had successors.
+	"earlier": sync.OnceValues(buildEarlier),
 	// Version 9.0, which keeps its state in a format of its own.
 	"9.0": sync.OnceValues(func() (string, error) {
 		return buildVariant("9.0", "-ldflags", "-X main.version=9.0 -X github.com/superd/superd/supervisor/store.stateVersion=9")
@@ -36,6 +44,38 @@ func buildVariant(version string, flags ...string) (string, error) {
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("cannot build superd %s: %v\n%s", version, err, out)
+	}
+	return path, nil
+}
+
+// earlierCommit is from before there were several keepers at once.
+const earlierCommit = "c3ccab5"
+
+// hasEarlier tells whether the clone has that commit: a shallow one may lack it.
+func hasEarlier() bool {
+	return exec.Command("git", "cat-file", "-e", earlierCommit+"^{commit}").Run() == nil
+}
+
+// buildEarlier builds superd from the files of that commit, in a folder of their own.
+func buildEarlier() (string, error) {
+	dir, err := os.MkdirTemp(filepath.Dir(bin), "earlier-")
+	if err != nil {
+		return "", err
+	}
+	files := exec.Command("git", "archive", earlierCommit)
+	files.Dir = ".."
+	unpack := exec.Command("tar", "-x", "-C", dir)
+	if unpack.Stdin, err = files.StdoutPipe(); err != nil {
+		return "", err
+	}
+	if err := errors.Join(files.Start(), unpack.Run(), files.Wait()); err != nil {
+		return "", fmt.Errorf("cannot take the files of commit %s: %w", earlierCommit, err)
+	}
+	path := filepath.Join(filepath.Dir(bin), "superd-earlier")
+	cmd := exec.Command("go", "build", "-o", path, "-ldflags", "-X main.version=1.0", "./cmd/superd")
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("cannot build superd of commit %s: %v\n%s", earlierCommit, err, out)
 	}
 	return path, nil
 }
