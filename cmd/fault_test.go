@@ -34,14 +34,17 @@ func (h *host) target(ts *testscript.TestScript, name string) int {
 	return 0
 }
 
-// nofile none|free superd|keeper sets the limit of open files of a live process:
-// to what it has, so that it gets no more, or back.
+// nofile none|free|N superd|keeper sets the limit of open files of a live process:
+// to what it has, so that it gets no more, or back, or to a number.
 func nofile(ts *testscript.TestScript, neg bool, args []string) {
 	pid := hostOf(ts).target(ts, args[1])
 	var lim unix.Rlimit
 	ts.Check(unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &lim))
 	lim.Cur = lim.Max
-	if args[0] == "none" {
+	switch n, err := strconv.ParseUint(args[0], 10, 64); {
+	case err == nil:
+		lim.Cur = n
+	case args[0] == "none":
 		for lim.Cur = 3; ; lim.Cur++ { // the lowest number that a descriptor could get
 			if _, err := os.Lstat(fmt.Sprintf("/proc/%d/fd/%d", pid, lim.Cur)); err != nil {
 				break

@@ -129,6 +129,7 @@ func (c *Client) Do(ctx context.Context, r Request, reply any) (json.RawMessage,
 	limit := time.Now().Add(c.opts.Reach + r.Wait)
 	actx, cancel := context.WithDeadline(ctx, limit)
 	defer cancel()
+	var refused *Error // the last time that it answered, it took no more calls
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
 		raw, err := c.once(actx, r, body)
 		if err == nil {
@@ -147,9 +148,13 @@ func (c *Client) Do(ctx context.Context, r Request, reply any) (json.RawMessage,
 			return nil, final
 		}
 		c.tell(err)
+		errors.As(err, &refused)
 		if !sleep(actx, pause) {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
+			}
+			if refused != nil {
+				return nil, refused
 			}
 			return nil, c.unreachable(err)
 		}

@@ -119,7 +119,7 @@ func (s *Supervisor) fits(cfg *config.Config) error {
 		{"runtime_dir", old.RuntimeDir, cfg.RuntimeDir}, {"state_dir", old.StateDir, cfg.StateDir}, {"log_dir", old.LogDir, cfg.LogDir},
 	} {
 		if d.old != d.new {
-			return fmt.Errorf("cannot change superd.%s from %s to %s while superd runs (stop superd, then start it with the new one)", d.key, d.old, d.new)
+			return refuse(cfg, "superd."+d.key, "cannot change it from %s to %s while superd runs (stop superd, then start it with the new one)", d.old, d.new)
 		}
 	}
 	return checkBudget(cfg, s.keeperLimit())
@@ -158,14 +158,19 @@ func checkBudget(cfg *config.Config, keeper uint64) error {
 		need += each * uint64(p.Count)
 	}
 	if keeper != 0 && need > keeper && keeper < limit.Cur {
-		return fmt.Errorf("%s: %d workers need %d open files, and the keeper, which is older than superd, may have %d (raise it: prlimit --nofile of its pid)",
-			cfg.File, workersIn(cfg), need, keeper)
+		return refuse(cfg, "", "%d workers need %d open files, and the keeper, which is older than superd, may have %d (raise it: prlimit --nofile of its pid)",
+			workersIn(cfg), need, keeper)
 	}
 	if need > limit.Cur {
-		return fmt.Errorf("%s: %d workers need %d open files, and the limit is %d (raise it: LimitNOFILE= of the unit, or ulimit -n)",
-			cfg.File, workersIn(cfg), need, limit.Cur)
+		return refuse(cfg, "", "%d workers need %d open files, and the limit is %d (raise it: LimitNOFILE= of the unit, or ulimit -n)",
+			workersIn(cfg), need, limit.Cur)
 	}
 	return nil
+}
+
+// refuse refuses a configuration that is right by itself.
+func refuse(cfg *config.Config, key, format string, args ...any) error {
+	return &config.Errors{List: []config.Problem{{File: cfg.File, Key: key, Message: fmt.Sprintf(format, args...)}}}
 }
 
 func workersIn(cfg *config.Config) int {

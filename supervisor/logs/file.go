@@ -137,20 +137,14 @@ func (f *logFile) check(now time.Time) (bool, error) {
 // open opens the file of f's name, or makes it, and settles what an earlier superd
 // left unfinished in it.
 func (d *device) open(f *logFile) error {
-	if err := d.enter(f); err != nil {
-		return err
-	}
 	d.makeRoom()
-	fd, err := openLog(f.folder.fd, f.name, f.gid)
-	for (err == unix.EMFILE || err == unix.ENFILE) && len(d.opened) > 0 {
-		d.shut(d.oldest())
-		fd, err = openLog(f.folder.fd, f.name, f.gid)
+	fd, err := d.reach(f)
+	for (errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE)) && len(d.opened) > 0 {
+		d.shut(d.oldest()) // the descriptors of one that can wait
+		fd, err = d.reach(f)
 	}
 	if err != nil {
-		if errors.Is(err, unix.ENOENT) { // the folder itself was removed
-			d.forget(f.folder)
-		}
-		return fmt.Errorf("cannot open %s: %w", f.path(), err)
+		return err
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
@@ -177,6 +171,21 @@ func (d *device) open(f *logFile) error {
 		d.packer.startup(f)
 	}
 	return nil
+}
+
+// reach opens the file in its folder, or makes both.
+func (d *device) reach(f *logFile) (int, error) {
+	if err := d.enter(f); err != nil {
+		return -1, err
+	}
+	fd, err := openLog(f.folder.fd, f.name, f.gid)
+	if err != nil {
+		if errors.Is(err, unix.ENOENT) { // the folder itself was removed
+			d.forget(f.folder)
+		}
+		return -1, fmt.Errorf("cannot open %s: %w", f.path(), err)
+	}
+	return fd, nil
 }
 
 // claim gives an unfinished line back to the source that began it.
