@@ -462,6 +462,28 @@ func TestContainerNotify(t *testing.T) {
 	c.ends(0)
 }
 
+// TestContainerDocument: superd takes the configurations that docs/containers.md shows.
+func TestContainerDocument(t *testing.T) {
+	text, err := os.ReadFile("../docs/containers.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := strings.Split(string(text), "```toml\n")[1:]
+	if len(blocks) < 2 {
+		t.Fatal("it shows none")
+	}
+	for _, b := range blocks {
+		toml, _, _ := strings.Cut(b, "```")
+		file := t.TempDir() + "/superd.toml"
+		if err := os.WriteFile(file, []byte(toml), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command(bin+"/superd", "check", "-c", file).CombinedOutput(); err != nil {
+			t.Errorf("%v: %s\n%s", err, out, toml)
+		}
+	}
+}
+
 // TestContainerEarlySignal: a signal that comes before there is a superd waits for it.
 func TestContainerEarlySignal(t *testing.T) {
 	c := contain(t, containedConfig)
