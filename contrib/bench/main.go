@@ -14,7 +14,7 @@ import (
 var (
 	workers = flag.Int("workers", 1000, "how many workers")
 	idle    = flag.Duration("idle", 30*time.Second, "for how long idle processes are watched")
-	rounds  = flag.Int("rounds", 3, "how often a start is measured; the best counts")
+	rounds  = flag.Int("rounds", 3, "how often starts and upgrades are measured; the best counts")
 	megas   = flag.Int("mb", 512, "how many MB of log are written; twice as many are read")
 	bin     = flag.String("bin", "bin", "folder of superd and superctl")
 )
