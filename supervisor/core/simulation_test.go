@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -146,7 +147,7 @@ func (h *host) something() {
 		return
 	}
 	h.dieSoon()
-	switch n := h.choose(61); {
+	switch n := h.choose(62); {
 	case n < 34:
 		if at := h.next(); at != never_ {
 			h.moveTo(at)
@@ -174,6 +175,8 @@ func (h *host) something() {
 	case n == 60:
 		h.setWallClock()
 		h.look()
+	case n == 61:
+		h.suspend(h.upTo(2 * time.Hour))
 	case n == 57 && h.chance(6):
 		h.step(Leave{Now: h.chance(3), Detach: h.chance(3), By: "uid 0"})
 		if h.core != nil && h.chance(3) {
@@ -200,9 +203,20 @@ func (h *host) setWallClock() {
 	h.now.Wall = h.now.Wall.Add(step)
 }
 
+// suspend stops the machine for a while: nothing happens in it, and afterwards all of
+// superd's deadlines are late.
+func (h *host) suspend(d time.Duration) {
+	for _, p := range h.keeper.processes {
+		if p.due != never_ {
+			p.due += d
+		}
+	}
+	h.moveTo(h.now.Boot + d)
+}
+
 // look tells of all live runs what they do: most of them something else than before.
 func (h *host) look() {
-	for _, p := range h.keeper.processes {
+	for _, p := range slices.Clone(h.keeper.processes) {
 		if h.core == nil {
 			return
 		}
@@ -282,6 +296,9 @@ func (h *host) compareCrash(ev Event) {
 	}
 	if h.calm || h.dieBefore != nil || len(h.inbox) > 0 || h.core.Leaving != nil || !h.chance(6) {
 		return
+	}
+	if at, ok := h.core.Deadline(); ok && at.Boot < h.now.Boot {
+		return // what is late at once may be done in another order
 	}
 	for _, p := range h.core.Pools {
 		if p.Config.Restart.Jitter != 0 {
