@@ -363,8 +363,9 @@ func (d *simDisk) saved(run string) *core.Worker {
 }
 
 // tear does an action that concerns the disk only in part: superd dies in the
-// middle of a write.
-func (d *simDisk) tear(a core.Action, r *rand.Rand) {
+// middle of a write. It tells whether the pool's own record had been in runtime_dir
+// before.
+func (d *simDisk) tear(a core.Action, r *rand.Rand) (there bool) {
 	var pool string
 	switch a := a.(type) {
 	case core.SavePool:
@@ -376,10 +377,13 @@ func (d *simDisk) tear(a core.Action, r *rand.Rand) {
 	case core.DropPool:
 		pool = a.Name
 	}
-	record, table := d.dir+"/records/"+poolPrefix+pool+".record", d.dir+"/records/"+pool+".table"
-	before, beforeTable := readFile(record), readFile(table)
+	record, table, journal := d.dir+"/records/"+poolPrefix+pool+".record", d.dir+"/records/"+pool+".table", d.dir+"/records/"+exitsJournal+".journal"
+	before, beforeTable, beforeJournal := readFile(record), readFile(table), readFile(journal)
 	d.save(a)
-	switch a.(type) {
+	switch a := a.(type) {
+	case core.SaveExit:
+		tearFile(journal, beforeJournal, r)
+		delete(d.values.owed, a.Run.ID)
 	case core.DropPool:
 		if before != nil {
 			must(os.WriteFile(record, before, 0o600)) // the table goes first
@@ -389,6 +393,7 @@ func (d *simDisk) tear(a core.Action, r *rand.Rand) {
 	default:
 		tearFile(table, beforeTable, r)
 	}
+	return before != nil
 }
 
 // readFile is what is in a file; nil: there is none.

@@ -418,6 +418,9 @@ func simFolder(t *testing.T) string {
 // goes on from there.
 func TestSimulation(t *testing.T) {
 	dir := simFolder(t)
+	if testing.Short() { // no two goroutines of it share a world
+		*simSteps /= 10
+	}
 	if *simSeed != 0 {
 		if err := newSimWorld(*simSeed, dir+"/0", 1).live(simThings(*simSeed)); err != nil {
 			t.Fatal(explain(*simSeed, dir+"/0"))

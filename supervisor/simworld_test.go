@@ -378,14 +378,14 @@ func (w *simWorld) die(a core.Action, torn bool) {
 		return
 	}
 	before := w.disk.recall(0)
-	w.disk.tear(a, w.rnd)
+	there := w.disk.tear(a, w.rnd)
 	w.crash()
 	rec, after, _ := w.disk.read(0)
-	switch a := a.(type) {
+	switch a.(type) {
 	case core.SaveWorker:
 		w.disk.alike("a worker's record was half written", before, after)
 	case core.SavePool:
-		if before.Pools[a.Pool.Name] != nil {
+		if there { // else state_dir tells of it, and may be ahead
 			w.disk.alike("a pool's record was half written", before, after)
 		}
 	}
