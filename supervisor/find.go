@@ -22,17 +22,18 @@ import (
 const listPatience = 10 * time.Second
 
 // find learns what became of the runs of all loaded workers: from the keeper
-// where it has them, else from /proc. Their logs are read on from here.
-func (s *Supervisor) find(sameBoot bool) (map[string]core.Found, error) {
+// where it has them, else from /proc. Their logs are read on from here. held are
+// the names of what the keeper holds.
+func (s *Supervisor) find(sameBoot bool) (found map[string]core.Found, held []string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), listPatience)
 	defer cancel()
 	listed, held, err := s.keepers.List(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("cannot learn from the keeper what lives: %w", err)
+		return nil, nil, fmt.Errorf("cannot learn from the keeper what lives: %w", err)
 	}
 	ends := s.fetchEnds(held)
 	defer ends.close()
-	found := make(map[string]core.Found, len(listed))
+	found = make(map[string]core.Found, len(listed))
 	for _, r := range listed {
 		if !strings.HasPrefix(r.Run, helperPrefix) {
 			found[r.Run] = s.foundOf(r)
@@ -76,7 +77,7 @@ func (s *Supervisor) find(sameBoot bool) (map[string]core.Found, error) {
 			}
 		}
 	}
-	return found, nil
+	return found, held, nil
 }
 
 // foundOf puts what the keeper knows of a run into the core's words.
@@ -290,6 +291,7 @@ func (s *Supervisor) recheck() {
 		return // it is lost too, and the next one will be asked
 	}
 	s.step(core.Recheck{Found: found})
+	s.agreed()
 	s.mayRecheck()
 }
 

@@ -202,16 +202,20 @@ func (s *Supervisor) takeInbox() {
 func (s *Supervisor) fromLogs(n logs.Notice) {
 	s.inbox.put(func() {
 		if n.Kind == logs.Drained {
-			// Nobody needs the run any more: its end is recorded and its last
-			// line is where it belongs.
-			aim.At("end.drained")
-			s.tellKeeper(s.keepers.Acknowledge(n.Run))
-			aim.At("end.acknowledged")
-			delete(s.draining, n.Run)
+			s.drained(n.Run)
 			return
 		}
 		s.publish(logNotice(n))
 	})
+}
+
+// drained: nobody needs the run any more, its end is recorded and its last line is
+// where it belongs.
+func (s *Supervisor) drained(run string) {
+	aim.At("end.drained")
+	s.tellKeeper(s.keepers.Acknowledge(run))
+	aim.At("end.acknowledged")
+	delete(s.draining, run)
 }
 
 // logNotice puts a notice of the logs into the words of an event.

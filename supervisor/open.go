@@ -300,12 +300,14 @@ func (s *Supervisor) recover() error {
 		return err
 	}
 	aim.At("recover.listening")
-	found, err := s.find(sameBoot)
+	found, held, err := s.find(sameBoot)
 	if err != nil {
 		return err
 	}
 	if started {
 		s.rehold()
+	} else if err := s.logs.HoldMissing(held, s.keepers.Hold); err != nil {
+		s.log.Warn("last words may be lost if superd dies as well", "error", err)
 	}
 	aim.At("recover.found")
 	if n := s.places.unrecorded; n > 0 {
@@ -317,7 +319,7 @@ func (s *Supervisor) recover() error {
 	s.lookAtState()
 	ctx, cancel := context.WithTimeout(context.Background(), resolvePatience)
 	defer cancel()
-	begin := core.Begin{Found: found, SameBoot: sameBoot, KeeperLost: started}
+	begin := core.Begin{Found: found, SameBoot: sameBoot, KeeperLost: started || s.missed()}
 	if s.opt.leftovers {
 		begin.Leave = &core.Leave{By: "superd leftovers"}
 	} else {
@@ -328,6 +330,7 @@ func (s *Supervisor) recover() error {
 	aim.At("recover.decided")
 	s.records.replayExits(s.state)
 	s.recorded(s.records.belong())
+	s.agreed()
 	s.mayRecheck()
 	s.prune(found)
 	aim.At("recover.pruned")

@@ -147,13 +147,15 @@ func (q *preparer) prepare(p *preparation) {
 	err := q.handOver(p)
 	var sent *sendError
 	switch {
-	case err == nil, errors.Is(err, errCancelled):
+	case err == nil:
+	case errors.Is(err, errCancelled):
+		q.s.logs.Ended(p.run) // whoever gave it up may have found no log to end
 	case errors.Is(err, keeper.ErrLost):
 		// The keeper that it went to is gone, and may have begun it or not.
 		q.done(p.run)
 		q.s.inbox.put(q.s.recheck)
 	case !errors.As(err, &sent) && p.taken.Swap(true):
-		// Cancelled meanwhile, and answered.
+		q.s.logs.Ended(p.run) // cancelled meanwhile, and answered
 	default:
 		q.s.inbox.put(func() {
 			q.s.step(core.SpawnFailed{Run: p.run, Fail: core.Fail{Stage: stagePrepare, Reason: err.Error()}})
@@ -197,6 +199,9 @@ func (q *preparer) handOver(p *preparation) error {
 	}
 	aim.At("spawn.prepared")
 	if p.taken.Swap(true) {
+		if command.Cgroup != "" {
+			_ = proc.RemoveCgroup(command.Cgroup) // nobody is in it
+		}
 		return errCancelled
 	}
 	if err := q.s.keepers.Spawn(context.Background(), command); err != nil {

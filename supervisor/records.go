@@ -34,6 +34,8 @@ type hostRecord struct {
 	BootID       string
 	PIDNamespace uint64
 	Seq          uint64 // reserved event numbers
+	// Keepers are those of which everything is known; see agreed.
+	Keepers []string `json:",omitempty"`
 
 	// NamespaceStart is when the namespace's first process was started, since that
 	// number is used again. 0: not known.

@@ -39,6 +39,7 @@ func (s *Supervisor) succeed() {
 		}
 		aim.At("succeed.started")
 		s.keepers.add(next)
+		s.agreed()
 		s.degrade("succeed", "")
 		s.rememberKeepers()
 		s.show.info = true
@@ -75,6 +76,7 @@ func (s *Supervisor) gather() {
 func (s *Supervisor) keeperLost(c *keeper.Client) {
 	if s.keepers.ended(c) {
 		s.keepers.drop(c)
+		s.agreed()
 		c.Close()
 		c.Forget()
 		s.log.Info("a former keeper has ended with its last run", "pid", c.PID())

@@ -91,6 +91,24 @@ func (m *Manager) Rehold(hold func(name string, f *os.File) error) error {
 	return errors.Join(errs...)
 }
 
+// HoldMissing has the keeper hold the read ends that are not among what it held when
+// superd started: the superd before was killed when it had just got that keeper.
+func (m *Manager) HoldMissing(held []string, hold func(name string, f *os.File) error) error {
+	had := make(map[string]bool, len(held))
+	for _, name := range held {
+		had[name] = true
+	}
+	var errs []error
+	for name, fd := range m.readEnds() {
+		f := os.NewFile(uintptr(fd), name)
+		if !had[name] {
+			errs = append(errs, hold(name, f))
+		}
+		f.Close()
+	}
+	return errors.Join(errs...)
+}
+
 // readEnds duplicates the read ends of all runs, by name.
 func (m *Manager) readEnds() map[string]int {
 	m.mu.Lock()

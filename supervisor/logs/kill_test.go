@@ -276,3 +276,19 @@ func TestRehold(t *testing.T) {
 		t.Errorf("the log has %q", got)
 	}
 }
+
+// TestHoldMissing: a keeper that was given a part of everything gets the rest.
+func TestHoldMissing(t *testing.T) {
+	l := newLab(t, nil)
+	sp := spec("a", 0)
+	sp.SeparateStderr = true
+	l.prepare("run1", sp)
+	got := map[string]string{}
+	must(t, l.m.HoldMissing([]string{"run1.out"}, func(name string, f *os.File) error {
+		got[name] = f.Name()
+		return nil
+	}))
+	if len(got) != 1 || got["run1.err"] == "" {
+		t.Errorf("held in addition: %v", got)
+	}
+}
