@@ -102,6 +102,7 @@ func TestScripts(t *testing.T) {
 			"waits":    waits,
 			"build":    build,
 			"use":      use,
+			"aim":      aimAt,
 			"exits":    exits,
 			"once":     once,
 		},

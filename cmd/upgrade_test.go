@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/superd/superd/supervisor/aim"
 )
 
 // variants are builds of superd that differ in a few bytes. They are made when a
@@ -21,6 +22,8 @@ var variants = map[string]func() (string, error){
 	// Versions whose keepers speak newer protocols, each with its own.
 	"2.2": sync.OnceValues(func() (string, error) { return buildKeeper("2.2", "2") }),
 	"2.3": sync.OnceValues(func() (string, error) { return buildKeeper("2.3", "3") }),
+	// 2.2 once more, which is killed where aim says.
+	"2.2-aimed": sync.OnceValues(func() (string, error) { return buildKeeper("2.2-aimed", "2", "-tags", "aim") }),
 	// A version whose keeper speaks no protocol that is spoken today.
 	"8.0": sync.OnceValues(func() (string, error) {
 		const keeper = " -X github.com/superd/superd/supervisor/keeper."
@@ -34,8 +37,17 @@ var variants = map[string]func() (string, error){
 	}),
 }
 
-func buildKeeper(version, protocol string) (string, error) {
-	return buildVariant(version, "-ldflags", "-X main.version="+version+" -X github.com/superd/superd/supervisor/keeper.newestVersion="+protocol)
+func buildKeeper(version, protocol string, flags ...string) (string, error) {
+	return buildVariant(version, append(flags, "-ldflags", "-X main.version="+version+" -X github.com/superd/superd/supervisor/keeper.newestVersion="+protocol)...)
+}
+
+// aimAt PROGRAM POINT has a program that is built for it killed when it comes to a point.
+func aimAt(ts *testscript.TestScript, neg bool, args []string) {
+	path := filepath.Join(filepath.Dir(ts.MkAbs(args[0])), aim.TableName)
+	ts.Check(aim.Create(path, args[1:2]))
+	table, err := aim.Open(path)
+	ts.Check(err)
+	table.Arm(args[1], 1, 0)
 }
 
 func buildVariant(version string, flags ...string) (string, error) {

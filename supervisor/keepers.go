@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/superd/superd/supervisor/aim"
 	"github.com/superd/superd/supervisor/keeper"
 )
 
@@ -309,6 +310,7 @@ func (k *keepers) gather(ctx context.Context, from *keeper.Client) error {
 				return err
 			}
 		}
+		aim.At("gather.held")
 		if err := from.Release(name); err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/superd/superd/supervisor/aim"
 	"golang.org/x/sys/unix"
 )
 
@@ -246,6 +247,7 @@ func (c *Client) Succeed(opts Options) (*Client, error) {
 	// What it may have to say when it dies is not to be mistaken for the other's.
 	trace, former := filepath.Join(c.dir, traceName), filepath.Join(c.dir, traceOf(c.pid))
 	os.Rename(trace, former)
+	aim.At("succeed.moved")
 	next, err := startAndReach(c.dir, opts)
 	if err != nil {
 		os.Rename(former, trace)
