@@ -1,7 +1,7 @@
 # make build   bin/superd and bin/superctl
 # make demo    starts them with three example pools, shows what they do, stops them
 # make test    everything that must hold (installs what the tests need, given the right)
-# make race fuzz soak peers vm bench lint   the long ones
+# make race fuzz soak repeat peers vm bench lint   the long ones
 
 GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -16,7 +16,7 @@ CORE     := ./signals ./config ./rpc/... ./supervisor/store ./supervisor/keeper 
 # What make race looks at.
 RACE     ?= ./...
 
-.PHONY: build demo test fmt race fuzz soak bench lint man install clean
+.PHONY: build demo test fmt race fuzz soak repeat bench lint man install clean
 .DEFAULT_GOAL := build
 
 build:
@@ -42,9 +42,13 @@ race:
 fuzz:
 	@.ci/fuzz
 
-# SOAKTIME=600 seconds
+# SOAKKILLS=300 SOAKWORKERS=200 SOAKSEED=... SOAKDIR=...
 soak:
 	@.ci/soak
+
+# All tests again and again, in random order, for REPEATTIME=600 seconds
+repeat:
+	@.ci/repeat
 
 # What the documents for newcomers promise, beside the former supervisors themselves.
 peers:
