@@ -43,11 +43,12 @@ func (d *daemon) begin(stdout, stderr *os.File) {
 	if err := d.cmd.Start(); err != nil {
 		d.t.Fatal(err)
 	}
-	d.ended = make(chan struct{})
-	go func() { d.cmd.Wait(); close(d.ended) }()
+	cmd, ended := d.cmd, make(chan struct{}) // there may be another one later
+	d.ended = ended
+	go func() { cmd.Wait(); close(ended) }()
 	d.t.Cleanup(func() {
-		d.cmd.Process.Kill()
-		<-d.ended
+		cmd.Process.Kill()
+		<-ended
 		h := host{dir: d.dir}
 		for _, pid := range h.processes() {
 			syscall.Kill(pid, syscall.SIGKILL)

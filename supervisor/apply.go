@@ -183,6 +183,8 @@ func workersIn(cfg *config.Config) int {
 
 // specs resolves the directories of all pools.
 func (s *Supervisor) specs(ctx context.Context, cfg *config.Config) []core.Spec {
+	ctx, cancel := context.WithTimeout(ctx, resolvePatience)
+	defer cancel()
 	specs := make([]core.Spec, 0, len(cfg.Pools))
 	for _, p := range cfg.Pools {
 		specs = append(specs, core.Spec{Config: p, Release: s.release(ctx, p)})

@@ -71,11 +71,24 @@ func (s *Supervisor) execute(at core.Time, a core.Action) {
 // that cannot be recorded is supervised all the same: what is at risk is what
 // the next superd knows, and that is said.
 func (s *Supervisor) recorded(err error) {
-	why := ""
-	if err != nil {
-		why = err.Error() + " (superd goes on; after a crash it would know less)"
+	if err == nil && len(s.records.behind) == 0 {
+		s.degrade("records", "")
+		return
 	}
-	s.degrade("records", why)
+	if err != nil && s.trouble["records"] == "" {
+		s.degrade("records", fmt.Sprintf("%v (superd goes on; after a crash it would know less; it is tried again every %s)", err, mendPause))
+	}
+	if !s.catching {
+		s.catching = true
+		time.AfterFunc(mendPause, func() { s.inbox.put(s.catchUp) })
+	}
+}
+
+// catchUp writes the runtime records again that could not be written.
+func (s *Supervisor) catchUp() {
+	s.catching = false
+	s.records.catchUp(s.state)
+	s.recorded(nil)
 }
 
 // keptExit takes note of whether exits are safe until they are on disk.
@@ -132,10 +145,8 @@ func levelOf(kind string) slog.Level {
 // cancelSpawn gives up a spawn that has not reached the keeper. One that has is
 // answered by the keeper.
 func (s *Supervisor) cancelSpawn(run string) {
-	if s.prepare.cancel(run) {
-		s.inbox.put(func() {
-			s.step(core.SpawnFailed{Run: run, Fail: core.Fail{Stage: stagePrepare, Reason: "it was given up before it was begun"}})
-		})
+	if why, ok := s.prepare.cancel(run); ok {
+		s.inbox.put(func() { s.step(core.SpawnFailed{Run: run, Fail: why}) })
 	}
 }
 

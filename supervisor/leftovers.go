@@ -34,7 +34,9 @@ func OpenLeftovers(opt Options, ask func(run func(path string, args ...string) (
 	}
 	lock, err := store.Lock(dir+"/lock", leftoverPatience)
 	if errors.Is(err, store.ErrLocked) {
-		return nil, ErrRunning
+		if lock, _, err = store.TakeOver(dir + "/lock"); err != nil {
+			return nil, ErrRunning
+		}
 	}
 	if err != nil {
 		return nil, err

@@ -149,6 +149,10 @@ func (s *Supervisor) takeFolder() error {
 		if !errors.Is(err, store.ErrLocked) {
 			return err
 		}
+		if lock, pid, err := store.TakeOver(dir + "/lock"); err == nil {
+			s.lock, s.doomed = lock, pid
+			return nil
+		}
 		if answers(s.socketPath()) {
 			return fmt.Errorf("%w: it answers on %s (stop it with superctl shutdown, or use another runtime_dir)", ErrRunning, s.socketPath())
 		}
@@ -317,13 +321,11 @@ func (s *Supervisor) recover() error {
 		s.publish(core.Notice{Type: "superd.degraded", Message: d})
 	}
 	s.lookAtState()
-	ctx, cancel := context.WithTimeout(context.Background(), resolvePatience)
-	defer cancel()
 	begin := core.Begin{Found: found, SameBoot: sameBoot, KeeperLost: started || s.missed()}
 	if s.opt.leftovers {
 		begin.Leave = &core.Leave{By: "superd leftovers"}
 	} else {
-		begin.Specs = s.specs(ctx, s.opt.Config)
+		begin.Specs = s.specs(context.Background(), s.opt.Config)
 	}
 	aim.At("recover.begin")
 	s.step(begin)
@@ -336,13 +338,38 @@ func (s *Supervisor) recover() error {
 	aim.At("recover.pruned")
 	s.watchPlaces()
 	s.takeover()
+	s.outlive()
 	s.show.info = true
 	s.publishState()
 	return nil
 }
 
+// outlive says that the superd before has not come to its end.
+func (s *Supervisor) outlive() {
+	pid := s.doomed
+	if pid == 0 {
+		return
+	}
+	s.degrade("doomed", fmt.Sprintf("the superd before, pid %d, was killed and cannot end: a disk does not answer it (superd goes on without waiting for it)", pid))
+	go func() {
+		for tick := time.NewTicker(time.Second); ; {
+			select {
+			case <-s.done:
+				tick.Stop()
+				return
+			case <-tick.C:
+			}
+			if unix.Kill(pid, 0) != nil {
+				tick.Stop()
+				s.Degrade("doomed", func() string { return "" })
+				return
+			}
+		}
+	}()
+}
+
 // resolvePatience is how long the directories of all pools may take to be
-// resolved at the start.
+// resolved, at the start and whenever somebody asks for something that needs it.
 const resolvePatience = 5 * time.Second
 
 func randomSeed() (uint64, error) {

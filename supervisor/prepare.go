@@ -34,6 +34,18 @@ type preparation struct {
 	// taken is set once: by the goroutine that hands the spawn to the keeper, or
 	// by whoever cancels it.
 	taken atomic.Bool
+	// waits is what it may be waiting for just now, as the reason for which it would
+	// be given up; nil: for nothing.
+	waits atomic.Pointer[core.Fail]
+}
+
+// queue names the queue that a preparation is in. Another revision may be somewhere
+// else: it does not wait for a directory that hangs.
+func (p *preparation) queue() string { return fmt.Sprintf("%s/%d", p.pool, p.revision.Number) }
+
+// unanswered is why a start is given up that waits for a disk.
+func unanswered(stage, format string, args ...any) *core.Fail {
+	return &core.Fail{Stage: stage, Reason: fmt.Sprintf(format, args...) + ": the disk does not answer"}
 }
 
 func newPreparation(a core.Spawn) *preparation {
@@ -41,14 +53,15 @@ func newPreparation(a core.Spawn) *preparation {
 		deployment: a.Worker.Run.Deployment, revision: a.Revision}
 }
 
-// preparer makes spawns ready, one goroutine for each pool that has any: a pool
-// whose directory hangs holds up nobody but itself, and no goroutine stays when
-// all is done.
+// preparer makes spawns ready, one goroutine for each revision of a pool that has
+// any: one whose directory hangs holds up nobody but itself, and no goroutine stays
+// when all is done.
 type preparer struct {
 	s *Supervisor
 
 	mu     sync.Mutex
-	queues map[string][]*preparation // a pool is in it while its goroutine lives
+	queues map[string][]*preparation // one is in it while its goroutine lives
+	now    map[string]*preparation   // by queue, what its goroutine is at
 	open   map[string]*preparation   // by run, until handed over
 	base   []string                  // superd's own environment
 	paths  map[programPlace]foundProgram
@@ -60,7 +73,7 @@ type preparer struct {
 // newPreparer makes one that begins with its work when it is told to.
 func newPreparer(s *Supervisor) *preparer {
 	root, _ := proc.CgroupRoot() // the configuration was refused if it is needed and not to be had
-	return &preparer{s: s, queues: map[string][]*preparation{}, open: map[string]*preparation{},
+	return &preparer{s: s, queues: map[string][]*preparation{}, now: map[string]*preparation{}, open: map[string]*preparation{},
 		paths: map[programPlace]foundProgram{}, base: os.Environ(), cgroup: root, held: true}
 }
 
@@ -69,12 +82,12 @@ func (q *preparer) begin() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.held = false
-	for pool := range q.queues {
-		go q.work(pool)
+	for name := range q.queues {
+		go q.work(name)
 	}
 }
 
-// spawn queues a preparation behind those of its pool.
+// spawn queues a preparation behind those of its revision.
 func (q *preparer) spawn(p *preparation) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -82,20 +95,32 @@ func (q *preparer) spawn(p *preparation) {
 		return
 	}
 	q.open[p.run] = p
-	queue, going := q.queues[p.pool]
-	q.queues[p.pool] = append(queue, p)
+	name := p.queue()
+	queue, going := q.queues[name]
+	q.queues[name] = append(queue, p)
 	if !going && !q.held {
-		go q.work(p.pool)
+		go q.work(name)
 	}
 }
 
-// cancel gives up a preparation that was not handed over, and tells if it could.
-func (q *preparer) cancel(run string) bool {
+// cancel gives up a preparation that was not handed over, and tells if it could, and
+// what it has been waiting for.
+func (q *preparer) cancel(run string) (why core.Fail, ok bool) {
+	why = core.Fail{Stage: stagePrepare, Reason: "it was given up before it was begun"}
 	q.mu.Lock()
 	p := q.open[run]
 	delete(q.open, run)
+	var first *preparation
+	if p != nil {
+		first = q.now[p.queue()]
+	}
 	q.mu.Unlock()
-	return p != nil && !p.taken.Swap(true)
+	if first != nil {
+		if waits := first.waits.Load(); waits != nil {
+			why = *waits
+		}
+	}
+	return why, p != nil && !p.taken.Swap(true)
 }
 
 // pending are the runs that are still to be handed to the keeper.
@@ -122,18 +147,19 @@ func (q *preparer) close() {
 	clear(q.open)
 }
 
-// work prepares what is queued for a pool, in order, and ends.
-func (q *preparer) work(pool string) {
+// work prepares what is in a queue, in order, and ends.
+func (q *preparer) work(name string) {
 	for {
 		q.mu.Lock()
-		queue := q.queues[pool]
+		queue := q.queues[name]
 		if len(queue) == 0 || q.closed {
-			delete(q.queues, pool)
+			delete(q.queues, name)
+			delete(q.now, name)
 			q.mu.Unlock()
 			return
 		}
 		p := queue[0]
-		q.queues[pool] = queue[1:]
+		q.queues[name], q.now[name] = queue[1:], p
 		q.mu.Unlock()
 		if !p.taken.Load() {
 			q.prepare(p)
@@ -174,6 +200,7 @@ func (e *sendError) Unwrap() error { return e.error }
 // handOver composes the spawn, makes its FIFOs and sends it.
 func (q *preparer) handOver(p *preparation) error {
 	c := p.revision.Config
+	p.waits.Store(&core.Fail{Stage: proc.StageCredentials, Reason: fmt.Sprintf("user %s: it is still being looked up", c.User)})
 	account, err := q.s.account(c)
 	if err != nil {
 		return err
@@ -237,6 +264,9 @@ func (q *preparer) pipes(run string, spec logs.Spec, account *config.Account) (*
 
 // compose renders the command of a run: argv, environment, directory, program.
 func (q *preparer) compose(p *preparation, c *config.Pool, account *config.Account) (keeper.Spawn, error) {
+	if len(c.EnvFiles) > 0 {
+		p.waits.Store(unanswered(stagePrepare, "env_file"))
+	}
 	env, err := config.ReadEnvFiles(c.EnvFiles, account)
 	if err != nil {
 		return keeper.Spawn{}, err
@@ -246,7 +276,8 @@ func (q *preparer) compose(p *preparation, c *config.Pool, account *config.Accou
 	if err != nil {
 		return keeper.Spawn{}, err
 	}
-	program, err := q.find(programPlace{cmd.Argv[0], cmd.Dir, cmd.Getenv("PATH")})
+	program, err := q.find(p, programPlace{cmd.Argv[0], cmd.Dir, cmd.Getenv("PATH")})
+	p.waits.Store(nil)
 	if err != nil {
 		return keeper.Spawn{}, err
 	}
@@ -270,18 +301,21 @@ const programLife = time.Second
 // maxPrograms bounds what is remembered.
 const maxPrograms = 256
 
-func (q *preparer) find(place programPlace) (foundProgram, error) {
+func (q *preparer) find(p *preparation, place programPlace) (foundProgram, error) {
 	q.mu.Lock()
 	known, ok := q.paths[place]
 	q.mu.Unlock()
 	if ok && time.Since(known.at) < programLife {
 		return known, nil
 	}
+	p.waits.Store(unanswered(proc.StageDirectory, "directory %s", place.dir))
+	local := onLocalDisk(place.dir)
+	p.waits.Store(unanswered(proc.StageExec, "%s", place.name))
 	path, err := config.LookPath(place.name, place.dir, place.path)
 	if err != nil {
 		return foundProgram{}, err
 	}
-	found := foundProgram{path, onLocalDisks(place.dir, path), time.Now()}
+	found := foundProgram{path, local && onLocalDisk(path), time.Now()}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.paths) >= maxPrograms {
@@ -291,15 +325,11 @@ func (q *preparer) find(place programPlace) (foundProgram, error) {
 	return found, nil
 }
 
-// onLocalDisks tells whether both paths answer and lie on this machine's own
-// file systems, so that a spawn under vfork cannot hang in them.
-func onLocalDisks(paths ...string) bool {
-	for _, path := range paths {
-		if local, err := proc.IsLocalFS(path); err != nil || !local {
-			return false
-		}
-	}
-	return true
+// onLocalDisk tells whether a path answers and lies on one of this machine's own
+// file systems, so that a spawn under vfork cannot hang in it.
+func onLocalDisk(path string) bool {
+	local, err := proc.IsLocalFS(path)
+	return err == nil && local
 }
 
 // credential is whom a run becomes; nil when it stays who superd is.

@@ -1,15 +1,19 @@
 package supervisor
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/superd/superd/supervisor/core"
 	"github.com/superd/superd/supervisor/proc"
 	"github.com/superd/superd/supervisor/store"
+	"golang.org/x/sys/unix"
 )
 
 // The buckets and keys of what is kept on disk.
@@ -71,6 +75,26 @@ type records struct {
 	replayed    map[string]bool
 	replay      []store.Entry
 	replayPools []string
+
+	// saves numbers what is saved of each pool, so that of its two records the newer
+	// one is known: the disk of either may have been full.
+	saves map[string]uint64
+	// behind are the records in runtime_dir that could not be written, and why.
+	behind map[recordName]error
+}
+
+// recordName is a record in runtime_dir.
+type recordName struct {
+	pool  string // empty: that of superd itself
+	index int    // of a worker; wholePool: the pool's own record
+}
+
+const wholePool = -1
+
+// savedPool is how a pool is written.
+type savedPool struct {
+	*core.Pool
+	Saved uint64 // as in records.saves; 0: by a superd that did not count
 }
 
 func openRecords(runtimeDir, stateDir string) (*records, error) {
@@ -86,9 +110,14 @@ func openRecords(runtimeDir, stateDir string) (*records, error) {
 		dir.Close()
 		return nil, err
 	}
-	r := &records{dir: dir, state: state, values: state, tables: map[string]*store.Table{}}
+	r := newRecords(dir, state)
 	r.openJournal()
 	return r, nil
+}
+
+func newRecords(dir *store.Dir, state *store.State) *records {
+	return &records{dir: dir, state: state, values: state, tables: map[string]*store.Table{},
+		saves: map[string]uint64{}, behind: map[recordName]error{}}
 }
 
 // load reads what was kept. sameBoot tells whether the instants in it are of
@@ -175,28 +204,52 @@ func (r *records) poolNames() ([]string, error) {
 	return names, nil
 }
 
-// loadPool reads a pool from the runtime record, or else from the durable one.
+// loadPool reads a pool from the runtime record, or else from the durable one, or
+// from that if it is the newer of both.
 func (r *records) loadPool(st *core.State, name string) error {
+	var p, durable savedPool
 	data, ok, err := r.dir.GetFile(poolPrefix + name)
-	if err != nil || !ok {
-		if data, ok = r.values.Get(poolBucket, name); !ok {
-			return err
-		}
+	if err == nil && ok {
+		p, err = readPool(name, data)
 	}
-	p := &core.Pool{}
-	if err := json.Unmarshal(data, p); err != nil {
-		return fmt.Errorf("cannot read the record of pool %s: %w (it starts afresh)", name, err)
+	var wrong error
+	if data, ok := r.values.Get(poolBucket, name); ok {
+		durable, wrong = readPool(name, data)
+	}
+	if p.Pool == nil || durable.Pool != nil && durable.Saved > p.Saved {
+		r.behind[recordName{name, wholePool}] = store.ErrDamaged // to be written again
+	}
+	switch {
+	case p.Pool == nil && durable.Pool == nil:
+		if err = errors.Join(err, wrong); err != nil {
+			err = fmt.Errorf("%w (it starts afresh)", err)
+		}
+		return err
+	case p.Pool == nil, durable.Pool != nil && durable.Saved > p.Saved:
+		p = durable
+	}
+	r.saves[name] = p.Saved
+	workers, lost := r.loadWorkers(name)
+	st.Load(p.Pool, workers)
+	return errors.Join(err, lost)
+}
+
+func readPool(name string, data []byte) (savedPool, error) {
+	p := savedPool{Pool: &core.Pool{}}
+	if err := json.Unmarshal(data, &p); err != nil {
+		return savedPool{}, fmt.Errorf("cannot read the record of pool %s: %w", name, err)
 	}
 	if p.Name != name || p.Config == nil {
-		return fmt.Errorf("cannot read the record of pool %s: it is not whole (it starts afresh)", name)
+		return savedPool{}, fmt.Errorf("cannot read the record of pool %s: it is not whole", name)
 	}
-	workers, err := r.loadWorkers(name)
-	st.Load(p, workers)
-	return err
+	return p, nil
 }
 
 func (r *records) loadWorkers(pool string) ([]*core.Worker, error) {
-	t, err := r.dir.Table(pool, 1, workerRecordBase)
+	t, err := r.dir.Table(pool, 0, 0)
+	if errors.Is(err, unix.ENOSPC) {
+		return nil, nil // there was none, and there is no room for one: it is made when it can be
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +276,37 @@ func (r *records) saveHost() error {
 	if err != nil {
 		return err
 	}
-	return r.dir.PutFile(superdRecord, data)
+	return r.note(recordName{}, r.dir.PutFile(superdRecord, data))
+}
+
+// note remembers whether a record could be written.
+func (r *records) note(name recordName, err error) error {
+	if err != nil {
+		r.behind[name] = err
+	} else {
+		delete(r.behind, name)
+	}
+	return err
+}
+
+// catchUp writes again what could not be written. Of a pool whose disk is still full
+// it does not try every worker.
+func (r *records) catchUp(st *core.State) {
+	failed := map[string]bool{}
+	for name := range r.behind {
+		p := st.Pools[name.pool]
+		switch {
+		case failed[name.pool]:
+		case name.pool == "":
+			failed[""] = r.saveHost() != nil
+		case p == nil, name.index >= len(p.Workers):
+			delete(r.behind, name)
+		case name.index == wholePool:
+			failed[p.Name] = r.savePool(p) != nil
+		default:
+			failed[p.Name] = r.saveWorker(p, p.Workers[name.index]) != nil
+		}
+	}
 }
 
 // reserveSeq keeps the number up to which events may be numbered.
@@ -235,12 +318,15 @@ func (r *records) reserveSeq(limit uint64) error {
 }
 
 func (r *records) savePool(p *core.Pool) error {
-	data, err := json.Marshal(p)
+	r.saves[p.Name]++
+	data, err := json.Marshal(savedPool{p, r.saves[p.Name]})
 	if err != nil {
 		return fmt.Errorf("cannot save pool %s: %w", p.Name, err)
 	}
+	// The durable one is the newer only if there was no room for this one.
+	err = r.note(recordName{p.Name, wholePool}, r.dir.PutFile(poolPrefix+p.Name, data))
 	r.values.Put(poolBucket, p.Name, data)
-	return r.dir.PutFile(poolPrefix+p.Name, data)
+	return err
 }
 
 func (r *records) saveWorker(p *core.Pool, w *core.Worker) error {
@@ -249,10 +335,10 @@ func (r *records) saveWorker(p *core.Pool, w *core.Worker) error {
 		return fmt.Errorf("cannot save %s/%d: %w", p.Name, w.Index, err)
 	}
 	t, err := r.table(p, w.Index+1, len(data))
-	if err != nil {
-		return err
+	if t != nil && w.Index < t.Slots() && len(data) <= t.Size() {
+		err = t.Put(w.Index, data)
 	}
-	return t.Put(w.Index, data)
+	return r.note(recordName{p.Name, w.Index}, err)
 }
 
 // table is a pool's table, with room for all its workers and for what they may
@@ -268,9 +354,13 @@ func (r *records) table(p *core.Pool, slots, size int) (*store.Table, error) {
 		return t, t.Grow(slots, size)
 	}
 	t, err := r.dir.Table(p.Name, slots, size)
-	if err == nil {
-		r.tables[p.Name] = t
+	if err != nil { // no room, most likely: what is there serves those whom it has
+		var none error
+		if t, none = r.dir.Table(p.Name, 0, 0); none != nil {
+			return nil, err
+		}
 	}
+	r.tables[p.Name] = t
 	return t, err
 }
 
@@ -290,6 +380,7 @@ func (r *records) dropWorkers(pool string, from int) error {
 func (r *records) dropPool(name string) error {
 	r.values.Delete(poolBucket, name)
 	r.values.DropHistory(name)
+	maps.DeleteFunc(r.behind, func(n recordName, _ error) bool { return n.pool == name })
 	var errs []error
 	if t := r.tables[name]; t != nil {
 		errs = append(errs, t.Remove())
@@ -317,12 +408,16 @@ func (r *records) lost(st *core.State) bool {
 	for _, name := range files {
 		there[name] = true
 	}
+	gone := func(file string, name recordName) bool {
+		_, never := r.behind[name] // it could not be written
+		return !there[file] && !never
+	}
 	for name := range st.Pools {
-		if !there[poolPrefix+name] {
+		if gone(poolPrefix+name, recordName{name, wholePool}) {
 			return true
 		}
 	}
-	return !there[superdRecord]
+	return gone(superdRecord, recordName{})
 }
 
 // rewrite puts everything once more, after somebody has deleted records.
@@ -338,11 +433,13 @@ func (r *records) rewrite(st *core.State) error {
 	r.dir.Close()
 	r.dir = dir
 	errs := []error{r.saveHost(), r.journal.Move(dir)}
-	for _, p := range st.Pools {
-		errs = append(errs, r.savePool(p))
+	for _, name := range slices.Sorted(maps.Keys(st.Pools)) {
+		p := st.Pools[name]
+		err := r.savePool(p)
 		for _, w := range p.Workers {
-			errs = append(errs, r.saveWorker(p, w))
+			err = cmp.Or(err, r.saveWorker(p, w)) // one reason is enough
 		}
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

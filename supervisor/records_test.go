@@ -137,3 +137,49 @@ func TestRecordsForget(t *testing.T) {
 		t.Error("a pool that was dropped is back")
 	}
 }
+
+// TestNewerRecordCounts: where the disk of one of both was full, the other one knows
+// better; and a record that could not be written is written later.
+func TestNewerRecordCounts(t *testing.T) {
+	runtime, state := t.TempDir(), t.TempDir()
+	r, _, _ := openTestRecords(t, runtime, state)
+	st, actions := startedState(t, 3)
+	saved(t, r, actions)
+	// No room: a folder that cannot be written.
+	r.dir.Close()
+	for range 2 {
+		if err := r.savePool(st.Pools["w"]); err == nil {
+			t.Fatal("written nowhere")
+		}
+	}
+	if len(r.behind) != 1 {
+		t.Errorf("behind: %v", r.behind)
+	}
+	st.Pools["w"].Count = 7
+	r.savePool(st.Pools["w"])
+	r.state.Close()
+
+	r, loaded, _ := openTestRecords(t, runtime, state)
+	if n := loaded.Pools["w"].Count; n != 7 {
+		t.Errorf("the older record counts: %d", n)
+	}
+	if len(r.behind) != 1 {
+		t.Errorf("behind: %v", r.behind)
+	}
+	r.catchUp(loaded)
+	if len(r.behind) != 0 {
+		t.Errorf("behind: %v", r.behind)
+	}
+	// Now the durable one is behind.
+	r.state.Close()
+	loaded.Pools["w"].Count = 8
+	if err := r.savePool(loaded.Pools["w"]); err != nil {
+		t.Fatal(err)
+	}
+	r.close()
+	r, loaded, _ = openTestRecords(t, runtime, state)
+	defer r.close()
+	if n := loaded.Pools["w"].Count; n != 8 {
+		t.Errorf("the older record counts: %d", n)
+	}
+}

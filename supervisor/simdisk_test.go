@@ -172,7 +172,8 @@ func (d *simDisk) open(seed uint64) (st *core.State, sameBoot bool) {
 func (d *simDisk) read(seed uint64) (*records, *core.State, bool) {
 	dir, err := store.OpenDir(d.dir + "/records")
 	must(err)
-	rec := &records{dir: dir, values: d.values, tables: map[string]*store.Table{}}
+	rec := newRecords(dir, nil)
+	rec.values = d.values
 	st := core.New(seed)
 	sameBoot, damage, err := rec.load(st)
 	must(err)
@@ -379,6 +380,7 @@ func (d *simDisk) tear(a core.Action, r *rand.Rand) (there bool) {
 	}
 	record, table, journal := d.dir+"/records/"+poolPrefix+pool+".record", d.dir+"/records/"+pool+".table", d.dir+"/records/"+exitsJournal+".journal"
 	before, beforeTable, beforeJournal := readFile(record), readFile(table), readFile(journal)
+	durable, known := d.values.Get(poolBucket, pool)
 	d.save(a)
 	switch a := a.(type) {
 	case core.SaveExit:
@@ -390,6 +392,9 @@ func (d *simDisk) tear(a core.Action, r *rand.Rand) (there bool) {
 		}
 	case core.SavePool:
 		tearFile(record, before, r)
+		if before != nil && known { // state_dir comes after it
+			d.values.Put(poolBucket, pool, durable)
+		}
 	default:
 		tearFile(table, beforeTable, r)
 	}

@@ -91,8 +91,10 @@ type Supervisor struct {
 	places   places
 	draining map[string]bool // ended runs whose logs are still read
 	stopping bool
+	catching bool // the runtime records are about to be written again
 	reporter reporter
 	given    bool // the control socket is the service manager's
+	doomed   int  // the superd before, whose lock was taken over; 0: it had let go of it
 	quit     *core.Quit
 }
 
@@ -144,7 +146,9 @@ func (s *Supervisor) Do(ctx context.Context, c core.Command) (core.Reply, error)
 	if c.Verb == core.VerbRestart && len(c.Workers) == 0 {
 		// A restart takes what `directory` means now.
 		if p := s.config.Load().Pools[c.Pool]; p != nil {
+			ctx, cancel := context.WithTimeout(ctx, resolvePatience)
 			c.Release = s.release(ctx, p)
+			cancel()
 		}
 	}
 	observe := func() {}

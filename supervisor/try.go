@@ -116,7 +116,7 @@ func loadRecords(dir, copy string, state *store.State) (st *core.State, sameBoot
 		return nil, false, err
 	}
 	defer folder.Close()
-	r := &records{dir: folder, state: state, values: state, tables: map[string]*store.Table{}}
+	r := newRecords(folder, state)
 	defer func() {
 		for _, t := range r.tables {
 			t.Close()

@@ -17,9 +17,13 @@ type vigil struct {
 	file *os.File // of inotify
 	fd   int
 
-	mu    sync.Mutex
-	tell  map[int32]*alarmBell // by watch descriptor
-	bells map[string]*alarmBell
+	mu   sync.Mutex
+	tell map[int32]*alarmBell // by watch descriptor
+	// adding is how many folders are about to be watched, early what happened in one
+	// before it was known whom to tell.
+	adding int
+	early  map[int32]bool
+	bells  map[string]*alarmBell
 }
 
 // alarmBell calls somebody some time after the first event of several.
@@ -42,7 +46,7 @@ func newVigil() (*vigil, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("inotify_init1", err)
 	}
-	v := &vigil{file: os.NewFile(uintptr(fd), "inotify"), fd: fd, tell: map[int32]*alarmBell{}, bells: map[string]*alarmBell{}}
+	v := &vigil{file: os.NewFile(uintptr(fd), "inotify"), fd: fd, tell: map[int32]*alarmBell{}, early: map[int32]bool{}, bells: map[string]*alarmBell{}}
 	go v.follow()
 	return v, nil
 }
@@ -51,8 +55,15 @@ func newVigil() (*vigil, error) {
 // one that was made anew it watches that one.
 func (v *vigil) watch(dir string, call func()) error {
 	v.mu.Lock()
+	v.adding++
+	v.mu.Unlock()
+	wd, err := unix.InotifyAddWatch(v.fd, dir, watched) // may wait for a disk, and nobody else may wait for that
+	v.mu.Lock()
 	defer v.mu.Unlock()
-	wd, err := unix.InotifyAddWatch(v.fd, dir, watched)
+	early := v.early[int32(wd)]
+	if v.adding--; v.adding == 0 {
+		clear(v.early)
+	}
 	if err != nil {
 		return fmt.Errorf("cannot watch %s: %w", dir, err)
 	}
@@ -62,6 +73,9 @@ func (v *vigil) watch(dir string, call func()) error {
 		v.bells[dir] = b
 	}
 	v.tell[int32(wd)] = b
+	if early {
+		b.ring()
+	}
 	return nil
 }
 
@@ -87,6 +101,9 @@ func (v *vigil) follow() {
 func (v *vigil) happened(wd int32, mask uint32, name string) {
 	v.mu.Lock()
 	bells := []*alarmBell{v.tell[wd]}
+	if bells[0] == nil && v.adding > 0 {
+		v.early[wd] = true
+	}
 	if mask&unix.IN_IGNORED != 0 { // the folder is gone, and the watch with it
 		delete(v.tell, wd)
 	}

@@ -111,7 +111,11 @@ func (s *State) grewHealthy(p *Pool, w *Worker, _ cue) {
 func (s *State) spawnFailed(p *Pool, w *Worker, c cue) {
 	run := w.Run
 	run.Exit = &Exit{RunID: run.ID, At: s.now.Wall, Reason: "cannot start: " + c.fail.Reason, Stage: c.fail.Stage}
-	if run.Stop != nil && !run.Stop.Failure {
+	switch st := run.Stop; {
+	case st == nil:
+	case st.Failure: // it was too late, and this is what it was at
+		run.Exit.Reason = fmt.Sprintf("cannot start: %s (%s: %s)", st.Reason, c.fail.Stage, c.fail.Reason)
+	default:
 		run.Exit.Reason, run.Exit.Success, run.Exit.Requested = "stopped before it was started", true, true
 	}
 	s.ended(p, w, map[string]any{"stage": c.fail.Stage})

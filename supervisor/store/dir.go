@@ -223,9 +223,9 @@ func (d *Dir) names(suffix string) ([]string, error) {
 	return names, err
 }
 
-// checkName keeps names within the folder and apart from unfinished files.
+// checkName keeps names within the folder. None can be that of an unfinished file: each gets an ending.
 func checkName(name string) error {
-	if name == "" || len(name) > 128 || name[0] == '.' || strings.HasSuffix(name, newSuffix) {
+	if name == "" || len(name) > 128 || name[0] == '.' {
 		return fmt.Errorf("cannot use %q as a record's name: 1 to 128 characters, not a leading dot", name)
 	}
 	for _, c := range []byte(name) {

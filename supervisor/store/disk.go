@@ -112,6 +112,9 @@ func (d *disk) open() (map[stateKey][]byte, error) {
 		defer d.startDone()
 	}
 	err := d.openBolt(false)
+	if errors.Is(err, ErrLocked) && d.takeOver() == nil {
+		err = d.openBolt(false)
+	}
 	if err != nil && !errors.Is(err, errUnreadable) && !errors.Is(err, ErrLocked) && !d.read {
 		if d.openBolt(true) == nil { // what cannot be written may yet be read
 			values, _, wrong := d.values()

@@ -16,7 +16,7 @@ import (
 // but those who call Flush or Close. All methods are safe for concurrent use.
 //
 // A disk that is read-only, full or gone makes the state degraded, not unusable:
-// the values stay in memory, and each Put tries the disk again.
+// the values stay in memory, and the disk is tried again every few seconds.
 type State struct {
 	wake    chan struct{} // capacity 1: there is something to write, or to end
 	changed chan struct{} // capacity 1: Degraded may answer something else
@@ -30,6 +30,7 @@ type State struct {
 	puts    uint64                // how many changes were queued
 	written uint64                // how many of those are on disk
 	begun   uint64                // how many attempts to write have begun
+	done    uint64                // and how many of those have ended
 	tried   attempt               // the last one that has ended
 	news    chan struct{}         // closed and replaced whenever tried changes
 	notes   []string              // what went wrong for good

@@ -122,7 +122,7 @@ func TestTableRefuses(t *testing.T) {
 			t.Errorf("%s: %v; want ErrTooLarge", name, err)
 		}
 	}
-	for _, name := range []string{"", ".x", "a/b", "..", "x.new", "a b", strings.Repeat("x", 129)} {
+	for _, name := range []string{"", ".x", "a/b", "..", "a b", strings.Repeat("x", 129)} {
 		if _, err := d.Table(name, 1, 1); err == nil {
 			t.Errorf("table name %q was accepted", name)
 		}
@@ -327,7 +327,7 @@ func TestRecords(t *testing.T) {
 				must(rt, m.table.Grow(rapid.IntRange(1, 12).Draw(rt, "slots"), rapid.IntRange(1, 40).Draw(rt, "size")))
 			},
 			"file": func(rt *rapid.T) {
-				name := rapid.SampledFrom([]string{"a", "b", "c.d"}).Draw(rt, "name")
+				name := rapid.SampledFrom([]string{"a", "b", "c.new"}).Draw(rt, "name")
 				data := string(rapid.SliceOfN(rapid.Byte(), 0, 1500).Draw(rt, "data"))
 				must(rt, m.dir.PutFile(name, []byte(data)))
 				m.files[name] = data

@@ -2,7 +2,9 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"runtime/debug"
+	"time"
 )
 
 // follow is the writer: the only goroutine that touches the disk. It does nothing
@@ -25,12 +27,20 @@ func (s *State) follow() {
 	if s.disk.rewrite {
 		wake(s.wake)
 	}
-	for range s.wake {
+	var retry <-chan time.Time // nil: what was queued is written
+	for {
+		select {
+		case <-s.wake:
+		case <-retry:
+		}
 		s.mu.Lock()
 		closing, idle := s.closing, len(s.dirty) == 0 && len(s.queued) == 0
 		s.mu.Unlock()
+		retry = nil
 		if !idle || s.disk.rewrite || s.disk.lost() {
-			s.write()
+			if s.write() != nil {
+				retry = time.After(retryPause)
+			}
 		}
 		s.answerAll()
 		if closing {
@@ -41,12 +51,19 @@ func (s *State) follow() {
 	}
 }
 
+// retryPause is how long after a failure the disk is tried again, though nothing has
+// changed meanwhile.
+const retryPause = 2 * time.Second
+
 // write tries to put on disk what was queued. What could not be written stays
-// queued, for the next Put or Flush to try again.
-func (s *State) write() {
+// queued, to be tried again soon, or by the next Put or Flush.
+func (s *State) write() error {
 	s.mu.Lock()
 	s.begun++
+	number := s.begun
 	s.mu.Unlock()
+	hung := time.AfterFunc(hangTime, func() { s.hangs(number) })
+	defer hung.Stop()
 	if s.disk.lost() {
 		s.disk.vanished()
 		s.report(s.disk.path() + " was removed or replaced (it is being written anew)")
@@ -72,6 +89,21 @@ func (s *State) write() {
 	s.tried = attempt{number: s.begun, upTo: upTo, err: err}
 	close(s.news)
 	s.news = make(chan struct{})
+	return err
+}
+
+// hangTime is how long a write may take until it is said that the disk hangs.
+const hangTime = 5 * time.Second
+
+// hangs tells that an attempt to write has not ended. It is called by a timer.
+func (s *State) hangs(attempt uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done >= attempt {
+		return
+	}
+	s.trouble = fmt.Sprintf("cannot write %s: the disk does not answer (kept in memory until it does)", s.disk.path())
+	wake(s.changed)
 }
 
 func (s *State) writeOnce() (upTo uint64, err error) {
@@ -128,8 +160,11 @@ func (s *State) take() (batch map[stateKey][]byte, entries map[string]*queue, up
 func (s *State) settle(err error) {
 	trouble := ""
 	if err != nil {
-		trouble = err.Error() + " (kept in memory, tried again with the next change)"
+		trouble = fmt.Sprintf("%v (kept in memory, tried again every %s)", err, retryPause)
 	}
+	s.mu.Lock()
+	s.done = s.begun
+	s.mu.Unlock()
 	s.report(trouble, s.disk.takeNotes()...)
 }
 
