@@ -116,6 +116,9 @@ func (p process) bindAgain(dir string) error {
 
 // kill ends the keeper, even one that is stopped, and waits until it has ended.
 func (p process) kill() error {
+	if p.pid == 1 {
+		return errors.New("it is the first process of the container, and nothing in there can end it")
+	}
 	if err := proc.SendSignal(p.pidfd, unix.SIGKILL); err != nil && err != unix.ESRCH {
 		return err
 	}
