@@ -11,5 +11,6 @@
 // of them than at a first start, that is the only difference.
 //
 // Start reading at loop.go for what goes on, execute.go for what is done, and
-// open.go and find.go for the start; upgrade.go for another program in superd's place.
+// open.go and find.go for the start; upgrade.go for another program in superd's place,
+// keepers.go and succeed.go for another keeper beside the one that has runs.
 package supervisor

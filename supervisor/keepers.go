@@ -109,14 +109,6 @@ func (k *keepers) list() []*keeper.Client {
 // former tells those that are not the current one.
 func (k *keepers) former() []*keeper.Client { return k.list()[1:] }
 
-func (k *keepers) pids() []int {
-	var pids []int
-	for _, c := range k.list() {
-		pids = append(pids, c.PID())
-	}
-	return pids
-}
-
 // of is the keeper that has a run, or that would get it.
 func (k *keepers) of(run string) *keeper.Client {
 	k.mu.Lock()

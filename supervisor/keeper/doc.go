@@ -12,6 +12,6 @@
 // superd that was killed asks for the list and repeats what it is not sure of.
 //
 // Start reading at types.go (what can be asked and told), wire.go (how it
-// travels), then loop.go, spawn.go and exit.go for the keeper, client.go and
-// dial.go for superd's side.
+// travels), then loop.go, spawn.go and exit.go for the keeper, client.go, dial.go
+// and, for keepers of several versions at once, several.go for superd's side.
 package keeper

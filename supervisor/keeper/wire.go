@@ -26,7 +26,7 @@ import (
 //
 // superd speaks all versions back to the first, for as long as runs may live whose
 // keeper speaks no other. The version is also what tells that a keeper is to be
-// followed by a new one (see dial.go): whoever mends the keeper so that hosts must
+// followed by a new one (see several.go): whoever mends the keeper so that hosts must
 // have it whose runs go on for days makes a new version of it.
 
 // newestVersion and lowestVersion are variables for the tests alone, which build
