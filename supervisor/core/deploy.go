@@ -88,15 +88,14 @@ func (s *State) trouble(p *Pool, d *Deployment) string {
 		if st == nil || !p.takesPart(w) {
 			continue
 		}
-		name := p.worker(w)
 		switch {
 		case w.State == Failed:
-			return fmt.Sprintf("%s failed: %s", name, w.LastExit.Reason)
+			return fmt.Sprintf("%s failed: %s", p.worker(w), w.LastExit.Reason)
 		case st.Relapses > 1:
-			return fmt.Sprintf("%s failed twice after it was healthy: %s", name, w.LastExit.Reason)
+			return fmt.Sprintf("%s failed twice after it was healthy: %s", p.worker(w), w.LastExit.Reason)
 		case !st.Done && !st.Deadline.IsZero() && s.now.Boot >= st.Deadline.Boot && !w.healthy(d):
 			st.Failed = true
-			return fmt.Sprintf("%s was not healthy within %s%s", name,
+			return fmt.Sprintf("%s was not healthy within %s%s", p.worker(w),
 				signals.FormatDuration(p.Config.Update.HealthyDeadline), w.lastWords())
 		}
 		stopping = stopping || w.State == Stopping && !d.fits(w.Run)
