@@ -253,6 +253,9 @@ func (k *keeper) found() map[string]Found {
 		if p.pid != 0 {
 			f.StartTicks = uint64(p.pid) * 10
 		}
+		for number := range p.got {
+			f.Signals = max(f.Signals, number)
+		}
 		found[p.run] = f
 	}
 	return found

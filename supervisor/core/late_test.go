@@ -61,6 +61,23 @@ func TestSignalOfAnotherKeeper(t *testing.T) {
 	}
 }
 
+// TestGraceCountsFromTheSignal holds that a run is not killed because superd died
+// before it sent what comes first, and was dead for longer than the wait.
+func TestGraceCountsFromTheSignal(t *testing.T) {
+	w := newWorld(Spec{Config: basePool("a"), Release: "/"})
+	w.behave = func(string) behaviour { return behaviour{obeys: 5 * time.Second} }
+	w.start()
+	w.pass(w.now.Boot + time.Second)
+	w.dieBefore = func(_ int, a Action) bool { _, ok := a.(Signal); return ok }
+	w.command(Command{Verb: VerbStop, Pool: "a"})
+	w.moveTo(w.now.Boot + time.Hour)
+	w.start()
+	w.pass(w.now.Boot + time.Minute)
+	if x := w.core.Pools["a"].Workers[0].LastExit; x == nil || x.Signal != "TERM" {
+		t.Errorf("it ended by %+v, and should have had the time to end by TERM", x)
+	}
+}
+
 // TestRestoreWhatIsFound gives a worker a run of which there is no record, however far
 // that is.
 func TestRestoreWhatIsFound(t *testing.T) {

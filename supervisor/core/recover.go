@@ -236,6 +236,13 @@ func (s *State) catchUp(p *Pool, w *Worker, f Found, lost bool) {
 		s.touch(p, w)
 	default:
 		// Sent before the crash or not: the keeper takes each number once.
+		if !lost && f.Signals < run.Stop.Number {
+			run.Stop.At = s.now // it was not: the time that the run has begins now
+			if run.Stop.Step == 0 {
+				run.Stop.Began = s.now
+			}
+			s.touch(p, w)
+		}
 		s.signalStep(p, w)
 	}
 }
