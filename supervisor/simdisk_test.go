@@ -59,16 +59,22 @@ type simValues struct {
 	queue   []simExit
 	owed    map[string]string
 	settled func(n int)
+	// again are runs whose start failed in superd alone: it died before their records
+	// said so, and they were asked for once more and have another end.
+	again map[string]bool
 }
 
 type simExit struct{ pool, run string }
 
 func newSimValues() *simValues {
-	return &simValues{values: map[string]map[string][]byte{}, old: map[string]map[string][]byte{}, exits: map[string]string{}, owed: map[string]string{}}
+	return &simValues{values: map[string]map[string][]byte{}, old: map[string]map[string][]byte{}, exits: map[string]string{}, owed: map[string]string{}, again: map[string]bool{}}
 }
 
 // Append has an exit written behind.
 func (v *simValues) Append(pool string, e store.Entry) {
+	if !e.Perhaps && !v.again[e.ID] && (v.exits[e.ID] != "" || slices.ContainsFunc(v.queue, func(x simExit) bool { return x.run == e.ID })) {
+		panic(broken("how " + e.ID + " ended is kept twice"))
+	}
 	v.queue = append(v.queue, simExit{pool, e.ID})
 }
 
@@ -149,15 +155,19 @@ func must(err error) {
 
 // close is what a death does to the files that superd has open.
 func (d *simDisk) close() {
-	if d.rec == nil {
-		return
+	if d.rec != nil {
+		d.rec.shut()
+		d.rec, d.values.queue = nil, nil
 	}
-	for _, t := range d.rec.tables {
+}
+
+// shut closes files.
+func (r *records) shut() {
+	for _, t := range r.tables {
 		t.Close()
 	}
-	d.rec.journal.Close()
-	d.rec.dir.Close()
-	d.rec, d.values.queue = nil, nil
+	r.journal.Close()
+	r.dir.Close()
 }
 
 // open reads everything, as a superd that starts does.

@@ -20,6 +20,8 @@ var simMayDiffer = map[string]struct {
 }{
 	"Deployment.Steps": {endedNow, "where much is late at once, a worker may be started again just before its deployment ends, or just after"},
 	"Run.RequestedAt":  {askedAgain, "a spawn that superd had in hand is asked for again, and the time that it may take begins anew"},
+	"Run.Deployment":   {overNow, "a run that is started just before its deployment ends belongs to it, one that is started just after does not"},
+	"Stop.Reason":      {begunNow, "of a decision that was cut apart, the rest is done for what is wanted, and says so"},
 	"Worker.Operation": {notLast, "nobody waits for a deployment that superd began by itself, nor joins a command that was not the pool's last"},
 	"Worker.LastExit":  {neverBegun, "where much is late at once, a start may come before the deployment that takes it back at the same instant, or not at all"},
 	"Worker.NextStart": {byChance, "jitter is drawn anew"},
@@ -45,6 +47,9 @@ func byChance(c *simCompare, a, b any) bool {
 // that belong to a deployment that began in this step.
 func notLast(c *simCompare, a, b any) bool {
 	last, d := c.pool.Operation.ID, c.pool.Deployment
+	if d == nil && len(c.pool.Past) > 0 {
+		d = c.pool.Past[0] // it may have ended at once
+	}
 	if last == "" || d != nil && d.StartedAt == c.now && d.ID != last && a.(*core.Worker).Operation == d.ID {
 		return true
 	}
@@ -53,6 +58,18 @@ func notLast(c *simCompare, a, b any) bool {
 		other = c.to[last]
 	}
 	return a.(*core.Worker).Operation != last && b.(*core.Worker).Operation != other
+}
+
+// begunNow tells a stop sequence that began in this step, or is still to begin.
+func begunNow(c *simCompare, a, b any) bool {
+	now := func(st *core.Stop) bool { return st.Step < 0 || st.Began == c.now }
+	return now(a.(*core.Stop)) && now(b.(*core.Stop))
+}
+
+// overNow tells two runs that are asked for now, of which none is a running deployment's.
+func overNow(c *simCompare, a, b any) bool {
+	r, q, d := a.(*core.Run), b.(*core.Run), c.pool.Deployment
+	return r.RequestedAt == c.now && q.RequestedAt == c.now && (d == nil || r.Deployment != d.ID && q.Deployment != d.ID)
 }
 
 // endedNow tells a deployment that came to its end in this step.

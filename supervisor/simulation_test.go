@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"regexp"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -25,6 +26,7 @@ var (
 	simSeed  = flag.Uint64("seed", 0, "simulate this one world alone; 0: a series")
 	simSteps = flag.Int("steps", 30_000, "how many steps the simulated worlds take in all")
 	simEvery = flag.Int("decode", 8, "decode one in so many records as soon as it is written; 1: all")
+	simFew   = flag.Int("things", 0, "how much happens in a world; 0: enough")
 	simFirst = flag.Uint64("first", 1, "the seed of the first world of a series")
 )
 
@@ -381,23 +383,56 @@ func (w *simWorld) live(things int) (err error) {
 
 // simThings is how much happens in a world.
 func simThings(seed uint64) int {
+	if *simFew > 0 {
+		return *simFew
+	}
 	if seed%16 == 0 {
 		return 3000
 	}
 	return 400
 }
 
-// explain lives through a world once more and tells its last steps, cut short as far
-// as it fails in the same way.
+// explain tells how a world came to its end: by the shortest history that ends alike.
 func explain(seed uint64, dir string) string {
-	var lines []string
-	w := newSimWorld(seed, dir, 1)
-	w.log = func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
-	err := w.live(simThings(seed))
-	if err == nil {
+	type story struct {
+		seed   uint64
+		things int
+		lines  []string
+		err    error
+	}
+	tell := func(seed uint64, things int) story {
+		t := story{seed: seed, things: things}
+		w := newSimWorld(seed, dir, 1)
+		w.log = func(format string, args ...any) { t.lines = append(t.lines, fmt.Sprintf(format, args...)) }
+		t.err = w.live(things)
+		return t
+	}
+	best := tell(seed, simThings(seed))
+	if best.err == nil {
 		return "it did not happen again when every record was decoded: see -decode"
 	}
-	return fmt.Sprintf("%s\n--- %v", strings.Join(lines[max(0, len(lines)-400):], "\n"), err)
+	kind := kindOf(best.err)
+	for n, begin := uint64(1), time.Now(); n < 2000 && time.Since(begin) < 5*time.Second; n++ {
+		if t := tell(n, 1+int(n%150)); t.err != nil && kindOf(t.err) == kind && len(t.lines) < len(best.lines) {
+			best = t
+		}
+	}
+	return fmt.Sprintf("the shortest like it: -seed %d -things %d\n%s\n--- %v", best.seed, best.things,
+		strings.Join(best.lines[max(0, len(best.lines)-150):], "\n"), best.err)
+}
+
+var simNumber = regexp.MustCompile(`[0-9][0-9a-v]*`)
+
+// kindOf is what failures of one cause have in common: where two lives differ, or
+// what was broken.
+func kindOf(err error) string {
+	lines := strings.SplitN(err.Error(), "\n", 3)
+	kind := lines[0]
+	if len(lines) > 1 {
+		kind, _, _ = strings.Cut(lines[1], ":")
+		kind = strings.TrimLeft(kind, "abc")
+	}
+	return simNumber.ReplaceAllString(kind, "#")
 }
 
 // simFolder is a folder in memory if there is one: the records are meant for one.

@@ -38,6 +38,7 @@ type simWorld struct {
 	// fatal is asked before each deed whether superd dies there; a torn one is done in part.
 	fatal func(a core.Action) (dies, torn bool)
 
+	events int // that this world had
 	steps  int // that the core took, those after a death that was only looked at included
 	deaths int // that were looked at
 	same   int // of them, those that were compared with a superd that lived on
@@ -92,6 +93,11 @@ func (w *simWorld) step(ev core.Event) bool {
 		w.crash()
 		return false
 	}
+	if w.events++; w.events%64 == 0 {
+		rec, read, _ := w.disk.read(0)
+		w.disk.alike("everything is read", w.disk.recall(0), read)
+		rec.shut()
+	}
 	if more := w.st.Step(w.now, core.Tick{}); len(more) > 0 {
 		panic(broken("a tick at the same instant: " + tellAction(more[0])))
 	}
@@ -131,7 +137,11 @@ func (w *simWorld) expect(ev core.Event) simExpect {
 		}
 	}
 	switch ev := ev.(type) {
-	case core.Begin, core.Recheck, core.Leave, core.Configure:
+	case core.Begin:
+		if ev.KeeperLost || !ev.SameBoot {
+			return simNothing // the keeper there is now was not lost
+		}
+	case core.Recheck, core.Leave, core.Configure:
 		return simNothing
 	case core.Do, core.Observed, core.Warned:
 		return simOnceSaved
@@ -416,6 +426,11 @@ func (w *simWorld) start() bool {
 	begin := core.Begin{Specs: w.specs, Found: w.keeper.found(), SameBoot: sameBoot, KeeperLost: w.lost}
 	w.lost = false
 	w.restore(st, w.keeper, begin.Found)
+	for run := range w.disk.values.owed {
+		if saved := w.disk.saved(run); saved != nil && saved.Run.PID == 0 {
+			w.disk.values.again[run] = true
+		}
+	}
 	w.disk.forgetful = !w.boot
 	if !w.step(begin) {
 		return false
