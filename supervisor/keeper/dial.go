@@ -107,6 +107,9 @@ func regain(dir string, opts Options) (*Client, error) {
 			return c, nil
 		}
 	}
+	if errors.Is(err, errRefused) {
+		return nil, err
+	}
 	if proc.Ended(p.pidfd) {
 		return nil, os.ErrNotExist
 	}
@@ -142,6 +145,10 @@ func replace(p process, opts Options, why error) error {
 
 // errHungUp: somebody took the call, and ended it without a word.
 var errHungUp = errors.New("it hung up")
+
+// errRefused: it has answered, and wants nothing to do with us. It is sound, and the
+// business of another superd.
+var errRefused = errors.New("it refuses")
 
 // errSilent: the call was taken by a backlog, and nobody answers.
 var errSilent = errors.New("it did not answer")
@@ -209,7 +216,7 @@ func (c *Client) greet(timeout time.Duration) error {
 		return r.Err()
 	case ansRefused:
 		code, text := r.Uint(), r.String()
-		return refusal(code, text)
+		return fmt.Errorf("%w: %w", errRefused, refusal(code, text))
 	}
 	return fmt.Errorf("its first packet is of kind %d and no hello", k)
 }

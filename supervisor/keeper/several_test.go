@@ -271,6 +271,7 @@ func TestKeeperThatIsTooNew(t *testing.T) {
 	}
 	r := &rig{Client: c, t: t, dir: dir}
 	t.Cleanup(r.end)
+	pid := c.PID()
 	Version = 1
 	for what, dial := range map[string]func() error{
 		"DialAll": func() error { _, _, err := DialAll(dir, Options{}); return err },
@@ -279,6 +280,21 @@ func TestKeeperThatIsTooNew(t *testing.T) {
 	} {
 		if err := dial(); err == nil || !strings.Contains(err.Error(), "versions 1 to 1 of the keeper's protocol, this keeper 3 to 3 (a newer superd has started it") {
 			t.Errorf("%s: %v", what, err)
+		}
+	}
+	// Nor when its socket has lost its name.
+	for what, dial := range map[string]func() error{
+		"DialAll": func() error { _, _, err := DialAll(dir, Options{}); return err },
+		"Dial":    func() error { _, _, err := Dial(dir, Options{}); return err },
+	} {
+		if err := os.Remove(filepath.Join(dir, socketName)); err != nil {
+			t.Fatal(err)
+		}
+		if err := dial(); err == nil || !strings.Contains(err.Error(), "this keeper 3 to 3") {
+			t.Errorf("%s without the name: %v", what, err)
+		}
+		if !alive(pid) {
+			t.Fatalf("%s has killed it", what)
 		}
 	}
 	Version = 3
