@@ -141,3 +141,19 @@ func TestForgetWhatIsGone(t *testing.T) {
 		t.Error("nothing is left of a run, and it is not forgotten")
 	}
 }
+
+// TestWorkerWithoutRecord holds that a worker of which nothing was loaded is at rest
+// since superd started, and not since the year one.
+func TestWorkerWithoutRecord(t *testing.T) {
+	c := basePool("a")
+	c.Autostart = false
+	w := newWorld(Spec{Config: c, Release: "/"})
+	w.start()
+	w.crash()
+	clear(w.disk["a"].workers)
+	w.moveTo(w.now.Boot + time.Hour)
+	w.start()
+	if since := w.core.Pools["a"].Workers[0].Since; since != w.now {
+		t.Errorf("since %v, and superd started at %v", since, w.now)
+	}
+}

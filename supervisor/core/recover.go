@@ -30,6 +30,9 @@ func (s *State) begin(ev Begin) {
 		}
 		s.touchPool(p)
 		for _, w := range p.Workers {
+			if w.Since.IsZero() { // it had no record
+				w.Since = s.now
+			}
 			s.touch(p, w)
 		}
 	}
