@@ -26,9 +26,7 @@ func (d *daemon) goesOn() {
 	d.t.Helper()
 	d.must("scale", "a=3")
 	d.must("stop", "b")
-	old := d.state("a/0", "running")
-	signal(d.t, old, unix.SIGKILL)
-	d.until("a/0 is another one", func() bool { state, pid := d.worker("a/0"); return state == "running" && pid != old })
+	d.restarts("a/0")
 	d.must("restart", "a")
 }
 

@@ -184,6 +184,14 @@ func (d *daemon) worker(name string) (state string, pid int) {
 	return "", 0
 }
 
+// restarts kills a worker and waits until another process is in its place.
+func (d *daemon) restarts(name string) {
+	d.t.Helper()
+	old := d.state(name, "running")
+	signal(d.t, old, syscall.SIGKILL)
+	d.until(name+" is another one", func() bool { state, pid := d.worker(name); return state == "running" && pid != old })
+}
+
 // configure writes another configuration.
 func (d *daemon) configure(text string) {
 	d.t.Helper()
@@ -291,6 +299,7 @@ func numbered(t *testing.T, text []byte) (last, told int) {
 	t.Helper()
 	word := 0
 	for line := range bytes.Lines(text) {
+		line = bytes.Replace(line, []byte(padding), nil, 1)
 		var n, size, lost int
 		if _, err := fmt.Sscanf(string(line), "superd: %d bytes dropped here, %d lines:", &size, &lost); err == nil {
 			told, word = told+1, word+lost
@@ -306,6 +315,9 @@ func numbered(t *testing.T, text []byte) (last, told int) {
 	}
 	return last, told
 }
+
+// padding is what makes the lines of a worker longer.
+var padding = " " + strings.Repeat("x", 250)
 
 // signal sends one to a process.
 func signal(t *testing.T, pid int, sig syscall.Signal) {

@@ -225,10 +225,11 @@ func logNotice(n logs.Notice) core.Notice {
 		Data: map[string]any{"file": n.File}}
 	switch n.Kind {
 	case logs.Dropped:
-		ev.Message = fmt.Sprintf("%d bytes dropped", n.Bytes)
+		if n.Bytes > 0 || n.Err == nil {
+			ev.Message = fmt.Sprintf("%d bytes dropped", n.Bytes)
+		}
 		ev.Data["bytes"], ev.Data["lines"] = n.Bytes, n.Lines
 	case logs.Stalled:
-		ev.Message = "a write is in flight for more than a second"
 		if n.For > 0 {
 			ev.Message = fmt.Sprintf("goes on after %s", n.For.Round(time.Millisecond))
 			ev.Data["seconds"] = n.For.Seconds()
@@ -237,7 +238,10 @@ func logNotice(n logs.Notice) core.Notice {
 		ev.Message = n.File
 	}
 	if n.Err != nil {
-		ev.Message += ": " + n.Err.Error()
+		if ev.Message != "" {
+			ev.Message += ": "
+		}
+		ev.Message += n.Err.Error()
 		ev.Data["error"] = n.Err.Error()
 	}
 	return ev
