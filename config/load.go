@@ -218,7 +218,7 @@ func (ld *loader) named(n *node, into map[string]*node) {
 		switch {
 		case v.kind != kindTable:
 			ld.r.at(v, "%s; allowed: tables such as [%s.NAME]", v.found(), n.name)
-		case !namePattern.MatchString(name):
+		case !isName(name):
 			ld.r.add(v.key, v.name, "found the name %s; allowed: %s", quote(name), nameHelp)
 		case name == "job":
 			ld.r.add(v.key, v.name, `found the name "job", which is reserved; allowed: any other`)

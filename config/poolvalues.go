@@ -14,14 +14,20 @@ import (
 
 // The values that only pools have: what they may be, and how they are read.
 
-// namePattern is what a pool, a job and a group of pools may be called.
-var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
+// namePattern and maxName are what a pool, a job and a group of pools may be called.
+// A length inside of an expression would cost each start of superd a millisecond, and
+// that is part of every worker's.
+var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
+
+const maxName = 63
+
+func isName(s string) bool { return len(s) <= maxName && namePattern.MatchString(s) }
 
 const nameHelp = `up to 63 of a-z, 0-9, "_" and "-", not beginning with "_" or "-"`
 
 func tNames() typ[[]string] {
 	return tList("a list of names", func(s string) string {
-		if !namePattern.MatchString(s) {
+		if !isName(s) {
 			return nameHelp
 		}
 		return ""
@@ -30,15 +36,19 @@ func tNames() typ[[]string] {
 
 // accountPattern leaves out what would be another field of /etc/passwd, an
 // option of getent, or a path.
-var accountPattern = regexp.MustCompile(`^[^-\s:/@,][^\s:/,]{0,255}$`)
+var accountPattern = regexp.MustCompile(`^[^-\s:/@,][^\s:/,]*$`)
+
+const maxAccount = 256 // bytes
+
+func isAccount(s string) bool { return len(s) <= maxAccount && accountPattern.MatchString(s) }
 
 func tAccount() typ[string] {
-	return tString("a user's or group's name or number", accountPattern.MatchString)
+	return tString("a user's or group's name or number", isAccount)
 }
 
 func tRoles() typ[[]string] {
 	return tList(`a list of users, and of groups such as "@ops"`, func(s string) string {
-		if !accountPattern.MatchString(strings.TrimPrefix(s, "@")) {
+		if !isAccount(strings.TrimPrefix(s, "@")) {
 			return `a user such as "deploy", or a group such as "@ops"`
 		}
 		return ""
