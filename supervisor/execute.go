@@ -43,8 +43,7 @@ func (s *Supervisor) execute(at core.Time, a core.Action) {
 		s.cancelSpawn(a.Run)
 	case core.Signal:
 		aim.At("signal.recorded")
-		s.tellKeeper(s.keepers.of(a.Run).Signal(a.Run, a.Signal, a.Scope, a.Number))
-		aim.At("signal.sent")
+		s.signal(a)
 	case core.Sweep:
 		s.tellKeeper(s.keepers.Sweep(a.Run))
 	case core.Forget:
@@ -64,6 +63,20 @@ func (s *Supervisor) execute(at core.Time, a core.Action) {
 		s.quit = &a
 	default:
 		panic(fmt.Sprintf("supervisor: unknown action %T", a))
+	}
+}
+
+// signal has a signal sent, and records that it was: a successor that finds another
+// keeper could not know, and would count the time after a signal that never came.
+func (s *Supervisor) signal(a core.Signal) {
+	err := s.keepers.of(a.Run).Signal(a.Run, a.Signal, a.Scope, a.Number)
+	aim.At("signal.sent")
+	s.tellKeeper(err)
+	if err != nil {
+		return
+	}
+	if p, w := s.state.Handed(a.Run, a.Number); w != nil {
+		s.recorded(s.records.saveWorker(p, w))
 	}
 }
 

@@ -279,6 +279,7 @@ func (s *Supervisor) recover() error {
 		return err
 	}
 	s.state = core.New(seed)
+	s.state.Marks = true
 	sameBoot, damage, err := s.records.load(s.state)
 	if err != nil {
 		return fmt.Errorf("cannot read the records: %w", err)

@@ -230,16 +230,17 @@ func (s *State) catchUp(p *Pool, w *Worker, f Found, lost bool) {
 		s.cue(p, w, cue{on: onExited, end: *f.End, gone: f.Gone})
 		return
 	}
+	unsent := stepSent && s.Marks && run.Handed < run.Stop.Number
 	switch {
 	case !stepSent || run.Stop.Past:
-	case lost && s.now.After(run.Stop.At) >= signalDoubt:
+	case lost && !unsent && s.now.After(run.Stop.At) >= signalDoubt:
 		// It took what it was sent a while ago to the run, and its successor does
 		// not know of it: nobody asks for it any more.
 		run.Stop.Past = true
 		s.touch(p, w)
 	default:
 		// Sent before the crash or not: the keeper takes each number once.
-		if !lost && f.Signals < run.Stop.Number {
+		if unsent || !lost && f.Signals < run.Stop.Number {
 			run.Stop.At = s.now // it was not: the time that the run has begins now
 			if run.Stop.Step == 0 {
 				run.Stop.Began = s.now
@@ -248,4 +249,16 @@ func (s *State) catchUp(p *Pool, w *Worker, f Found, lost bool) {
 		}
 		s.signalStep(p, w)
 	}
+}
+
+// Handed notes that the keeper was told the signal of that number for a run: should
+// that keeper be lost, nobody else could tell. It gives the worker, whose record has
+// changed, and its pool; nil: it has another run by now.
+func (s *State) Handed(run string, number int) (*Pool, *Worker) {
+	at, ok := s.runs[run]
+	if !ok || number <= at.w.Run.Handed {
+		return nil, nil
+	}
+	at.w.Run.Handed = number
+	return at.p, at.w
 }

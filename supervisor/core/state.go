@@ -16,6 +16,9 @@ type State struct {
 	Pools map[string]*Pool
 	// Leaving is set once superd is told to end.
 	Leaving *Leave
+	// Marks says that whoever sends signals tells so by Handed. It is set before the
+	// first step.
+	Marks bool
 
 	now    Time // of the step at hand
 	lastID int64
@@ -112,7 +115,8 @@ func (s *State) Step(now Time, ev Event) []Action {
 		panic(fmt.Sprintf("core: unknown event %T", ev))
 	}
 	s.settle()
-	for s.ring() {
+	// Once superd leaves everything as it is, what is due is due to the next one.
+	for (s.Leaving == nil || !s.Leaving.Detach) && s.ring() {
 		s.settle()
 	}
 	return s.flush()

@@ -148,8 +148,10 @@ type Run struct {
 	Signaled string `json:",omitzero"`
 	// Signals counts what was sent to it: the keeper takes each number once, so
 	// that a signal repeated after a crash reaches the run one time.
-	Signals int   `json:",omitzero"`
-	Stop    *Stop `json:",omitzero"` // nil while nobody wants it to end
+	Signals int `json:",omitzero"`
+	// Handed is the number of the last one that the keeper was told; see State.Handed.
+	Handed int   `json:",omitzero"`
+	Stop   *Stop `json:",omitzero"` // nil while nobody wants it to end
 	// Exit is set when its main process has ended, and what it left is being
 	// swept since SweptAt.
 	Exit    *Exit `json:",omitzero"`
