@@ -30,11 +30,11 @@ func TestKeeperDiesInRecovery(t *testing.T) {
 		if !s.struck(point, before) {
 			t.Errorf("nothing came to %s", point)
 		}
+		s.keeperDies()
 		s.settle()
 		if s.process.Pid != pid {
 			t.Errorf("superd has ended at %s", point)
 		}
-		s.keeperDied()
 	}
 	s.finish()
 }
@@ -57,7 +57,6 @@ func TestLastWordsOfAdopted(t *testing.T) {
 		<-s.ended
 		s.start()
 		s.settle()
-		s.keeperDied()
 		s.process.Kill()
 		<-s.ended
 		for _, p := range s.processes() {
@@ -70,7 +69,6 @@ func TestLastWordsOfAdopted(t *testing.T) {
 		}
 		s.start()
 		s.settle()
-		s.forgiveNothing() // a keeper that has everything lived all the while
 	}
 	s.finish()
 }

@@ -62,8 +62,11 @@ func (s *soak) giveCommands() (stop func()) {
 func (s *soak) drawShared() [][]string {
 	all := [][]string{
 		{"restart", "--no-wait", "forking"}, {"restart", "--no-wait", "steady/1"}, {"restart", "--no-wait", "chatty/1"},
-		{"restart", "--no-wait", "slow"}, {"signal", "USR1", "chatty"}, {"apply"}, {"status"}, {"logs", "-n", "5", "chatty"},
+		{"restart", "--no-wait", "slow"}, {"restart", "--no-wait", "forking", "slow"}, {"signal", "USR1", "chatty"}, {"apply"}, {"status"}, {"logs", "-n", "5", "chatty"},
 		{"events", "--since", "1m", "brief"}, {"show", "slow"}, {"upgrade", "--timeout", "20s"}, {"restart", "--timeout", "20s", "steady/0"},
+	}
+	if cgroups() {
+		all = append(all, []string{"restart", "--no-wait", "boxed"})
 	}
 	s.random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	return all[:1+s.random.IntN(4)]

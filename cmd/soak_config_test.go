@@ -53,6 +53,9 @@ func newSoakConfig(dir string, workers int) soakConfig {
 		{"once", "once", 2, "restart = { on = \"failure\" }\nupdate.min_healthy_time = \"0s\"\n", "completed"},
 		{"broken", "broken", 2, fmt.Sprintf("restart = { delay = \"10ms\", attempts = %d, mode = \"fail\" }\nupdate.min_healthy_time = \"0s\"\n", brokenAttempts), "failed"},
 	}
+	if cgroups() {
+		c.pools = append(c.pools, soakPool{"boxed", "boxed", part(5), "kill_scope = \"cgroup\"\nkill_timeout = \"200ms\"\nupdate.max_parallel = 100\n", "running"})
+	}
 	for i := range c.clients {
 		c.pools = append(c.pools, soakPool{fmt.Sprintf("own%d", i), "steady", ownCount, "update.max_parallel = 2\n", "running"})
 	}

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/superd/superd/supervisor/proc"
 )
 
 // finish ends everything and looks at what all workers have written: into their
@@ -35,9 +37,6 @@ func (s *soak) finish() {
 	}
 	if left := s.noted(); len(left) > 0 {
 		s.t.Errorf("notes are left of the runs %v", left)
-	}
-	if groups, _ := filepath.Glob("/sys/fs/cgroup/superd-*"); len(groups) > 0 {
-		s.t.Errorf("cgroups are left: %v", groups)
 	}
 	lines, runs, excused := 0, 0, 0
 	for _, p := range s.config.pools {
@@ -152,7 +151,10 @@ const unread = int64(300 * time.Millisecond)
 
 // excused tells whether a run may have ended while superd and the keeper were dead.
 func (s *soak) excused(run *soakRun) bool {
-	return slices.ContainsFunc(s.gaps, func(g soakGap) bool { return g.from-unread <= run.last && run.last <= g.to })
+	return slices.ContainsFunc(s.aways, func(away soakGap) bool {
+		away.from -= unread
+		return away.has(run.last) && slices.ContainsFunc(s.deaths, func(d soakGap) bool { return d.from <= away.to && away.from <= d.to })
+	})
 }
 
 // stamp is a time of the workers as steps.log has it.
@@ -172,9 +174,24 @@ func (s *soak) checkRuns(p soakPool, index string, notes *soakNotes) {
 		if len(notes.runs) != 1 {
 			s.t.Errorf("%s completed, and was started %d times", name, len(notes.runs))
 		}
+	case "boxed":
+		s.checkCgroups(name, notes)
 	case "broken":
 		if len(notes.runs) > 1+brokenAttempts {
 			s.t.Errorf("%s failed after %d restarts, and was started %d times", name, brokenAttempts, len(notes.runs))
+		}
+	}
+}
+
+// checkCgroups wants none to be left.
+func (s *soak) checkCgroups(name string, notes *soakNotes) {
+	root, err := proc.CgroupRoot()
+	if err != nil {
+		s.t.Error(err)
+	}
+	for _, run := range notes.runs {
+		if _, err := os.Stat(filepath.Join(root, "superd-"+run.id)); err == nil {
+			s.t.Errorf("%s: the cgroup of run %s is left", name, run.id)
 		}
 	}
 }
@@ -205,7 +222,10 @@ func (s *soak) checkStops(name string, notes *soakNotes) {
 		}
 		var term, last int64
 		for _, sig := range run.signals {
+			again := sig.name == "TERM" && term != 0 || sig.name == "INT" && last != 0
 			switch {
+			case again && !slices.ContainsFunc(s.bereft, func(g soakGap) bool { return g.has(sig.at) }):
+				s.t.Errorf("%s: %s came again, at %s, and no keeper had died", name, sig.name, s.stamp(sig.at))
 			case sig.name == "TERM" && term == 0:
 				term = sig.at
 			case sig.name == "INT" && term == 0:

@@ -79,6 +79,7 @@ func killSuperd(s *soak) {
 
 func killKeeper(s *soak) {
 	if pid := s.keeper(); pid != 0 {
+		s.keeperDies()
 		syscall.Kill(pid, syscall.SIGKILL)
 	}
 }
@@ -177,6 +178,7 @@ func (s *soak) kill() {
 			s.count.kills++
 			s.count.keeper++
 			s.step("kill the keeper, pid %d", keeper)
+			s.keeperDies()
 			syscall.Kill(keeper, syscall.SIGKILL)
 		}
 	case n < 97:
@@ -188,6 +190,7 @@ func (s *soak) kill() {
 			s.process.Kill()
 		}
 		if keeper != 0 {
+			s.keeperDies()
 			syscall.Kill(keeper, syscall.SIGKILL)
 		}
 		s.process.Kill()
@@ -281,6 +284,9 @@ func (s *soak) killAt(p soakPoint) {
 
 // victim counts whom a point has killed.
 func (s *soak) victim(pid, superd, also int) {
+	if also != 0 || pid != superd && pid != s.process.Pid {
+		s.keeperDies()
+	}
 	switch {
 	case also != 0:
 		s.count.both++

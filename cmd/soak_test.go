@@ -40,9 +40,12 @@ type soak struct {
 	clients []*soakClient
 	seen    soakSeen
 	count   soakCount
-	watch   sync.Mutex // guards aways
-	aways   []soakGap  // in which there was no superd
-	gaps    []soakGap  // those of rounds in which a keeper died too
+	bereft  []soakGap // rounds in which a keeper died
+	// In which there was no superd, and in which a keeper may not have held everything:
+	// from the death of the one before until superd has seen to it.
+	watch  sync.Mutex // guards these
+	aways  []soakGap
+	deaths []soakGap
 }
 
 // soakCount is what is told at the end.
@@ -190,8 +193,7 @@ func (s *soak) between(from, to time.Duration) time.Duration {
 func (s *soak) round() {
 	s.count.rounds++
 	s.step("round %d", s.count.rounds)
-	keeper := s.keeper()
-	s.forgiveNothing()
+	begin, keeper := bootNow(), s.keeper()
 	stop := s.giveCommands()
 	for range 1 + s.random.IntN(5) {
 		if s.count.kills >= *soakKills {
@@ -206,30 +208,31 @@ func (s *soak) round() {
 	}
 	s.settle()
 	if s.seen.keeperPID != keeper {
-		s.keeperDied()
+		s.bereft = append(s.bereft, soakGap{begin, bootNow()})
 	}
 }
 
-// forgiveNothing drops the times without superd that were noted until now.
-func (s *soak) forgiveNothing() {
-	s.watch.Lock()
-	defer s.watch.Unlock()
-	s.aways = nil
-}
-
-// keeperDied has last words forgiven of those times without superd that were noted
-// since forgiveNothing.
-func (s *soak) keeperDied() {
-	s.watch.Lock()
-	defer s.watch.Unlock()
-	s.gaps = append(s.gaps, s.aways...)
-	s.aways = nil
-}
-
-// soakGap is a time without a superd, in ns since boot. If a keeper died just then,
-// or so short before that its successor had not been given everything, last words of
-// that time may be lost.
+// soakGap is a span of time, in ns since boot.
 type soakGap struct{ from, to int64 }
+
+func (g soakGap) has(at int64) bool { return g.from <= at && at <= g.to }
+
+// keeperDies notes that a keeper is being killed.
+func (s *soak) keeperDies() {
+	s.watch.Lock()
+	defer s.watch.Unlock()
+	now := bootNow()
+	s.deaths = append(s.deaths, soakGap{now - int64(100*time.Millisecond), now + int64(2*time.Second)})
+}
+
+// keeperWhole notes that the keeper there is holds everything.
+func (s *soak) keeperWhole() {
+	s.watch.Lock()
+	defer s.watch.Unlock()
+	for i := range s.deaths {
+		s.deaths[i].to = min(s.deaths[i].to, bootNow())
+	}
+}
 
 // cleanUp ends what is left, on whatever way the test has ended.
 func (s *soak) cleanUp() {

@@ -61,7 +61,9 @@ func main() {
 	case "slow":
 		w.slow()
 	case "forking":
-		w.forking()
+		w.forking(nil)
+	case "boxed": // its children leave its session: only its cgroup has them all
+		w.forking(&syscall.SysProcAttr{Setsid: true})
 	case "once":
 		w.print(1)
 	case "broken":
@@ -165,11 +167,11 @@ func (w *worker) slow() {
 
 // forking has children that hold the slot with it: the next run finds it taken as
 // long as one of them lives.
-func (w *worker) forking() {
+func (w *worker) forking(attr *syscall.SysProcAttr) {
 	w.print(1)
 	for range 2 {
 		_, err := os.StartProcess("/bin/sleep", []string{w.path, "100000"},
-			&os.ProcAttr{Files: []*os.File{nil, os.Stdout, os.Stderr, w.lock}})
+			&os.ProcAttr{Files: []*os.File{nil, os.Stdout, os.Stderr, w.lock}, Sys: attr})
 		must(err)
 	}
 	heeds := w.random.IntN(2) == 0
