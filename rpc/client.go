@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -143,7 +144,7 @@ func (c *Client) Do(ctx context.Context, r Request, reply any) (json.RawMessage,
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		again, final := c.judge(err, r.Repeat)
+		again, final := c.judge(err, r.Repeat || unread(err, r, body))
 		if !again {
 			return nil, final
 		}
@@ -219,6 +220,19 @@ func replyError(resp *http.Response, raw []byte) error {
 		return reply.Error
 	}
 	return Errorf(KindInternal, "superd answered %s and no reason", resp.Status)
+}
+
+// oneRead is what superd reads of a request at once, at least, in bytes.
+const oneRead = 3 << 10
+
+// unread tells whether err means that superd has gone without having seen anything of
+// a request: an upgrade closes connections that were accepted and not yet read from.
+// A unix socket whose other end was closed gives ECONNRESET only if something that was
+// sent had not been read, and EPIPE if it could not be sent any more; a request that
+// is not longer than one reading was then not read at all. One that was read and not
+// answered ends in EOF.
+func unread(err error, r Request, body []byte) bool {
+	return len(r.Path)+len(body) <= oneRead && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE))
 }
 
 // judge tells whether to try again after err, or what to say instead.

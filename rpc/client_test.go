@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -308,4 +310,67 @@ func listenAsOther(t *testing.T, l *net.UnixListener, uid int) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
+}
+
+// A superd that becomes another program hangs up on those whose request it has not
+// read: they are heard by the other one, and what must not be done twice is done once.
+func TestUnreadRequestIsSentAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	requests := make(chan string, 4)
+	go func() {
+		for turn := 0; ; turn++ {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if turn == 0 {
+				awaitInput(c)
+				c.Close() // with a request in it
+				continue
+			}
+			r, err := http.ReadRequest(bufio.NewReader(c))
+			if err == nil {
+				requests <- r.Method + " " + r.URL.Path
+			}
+			if turn == 1 {
+				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+			}
+			c.Close()
+		}
+	}()
+	c := newTestClient(t, Options{Sockets: []string{path}, Reach: 10 * time.Second})
+	once := Request{Method: "POST", Path: "/v1/pools/x/signal", Body: map[string]string{"signal": "HUP"}}
+	if _, err := c.Do(t.Context(), once, nil); err != nil {
+		t.Errorf("the first call: %v", err)
+	}
+	// One that was read may have been done: it is not repeated.
+	var cut *Interrupted
+	if _, err := c.Do(t.Context(), once, nil); !errors.As(err, &cut) {
+		t.Errorf("the second call: %v", err)
+	}
+	close(requests)
+	var got []string
+	for r := range requests {
+		got = append(got, r)
+	}
+	if want := []string{"POST /v1/pools/x/signal", "POST /v1/pools/x/signal"}; !slices.Equal(got, want) {
+		t.Errorf("superd has read %v", got)
+	}
+}
+
+// awaitInput waits until there is something to be read, and leaves it there.
+func awaitInput(c net.Conn) {
+	raw, err := c.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return
+	}
+	raw.Read(func(fd uintptr) bool {
+		n, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		return n > 0 || err != syscall.EAGAIN
+	})
 }
