@@ -16,7 +16,7 @@ CORE     := ./signals ./config ./rpc/... ./supervisor/store ./supervisor/keeper 
 # What make race looks at.
 RACE     ?= ./...
 
-.PHONY: build demo test fmt race fuzz soak repeat bench lint man install clean
+.PHONY: build demo test fmt race fuzz soak repeat peers vm bench lint man install clean
 .DEFAULT_GOAL := build
 
 build:

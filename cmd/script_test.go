@@ -1,10 +1,12 @@
 package cmd_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,7 +28,14 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// together is how many tests run at once, unless -parallel says otherwise: more than
+// there are processors, since most of them wait most of the time.
+const together = 5
+
 func runAll(m *testing.M) (int, error) {
+	if err := flag.Set("test.parallel", strconv.Itoa(together)); err != nil {
+		return 0, err
+	}
 	dir, err := os.MkdirTemp("", "superd-test-")
 	if err != nil {
 		return 0, err
