@@ -48,11 +48,7 @@ func (s *Supervisor) find(sameBoot bool) (found map[string]core.Found, held []st
 			s.tellKeeper(s.keepers.Sweep(r.Run)) // nobody knows how it is to be stopped
 		case p == nil && r.Phase == keeper.PhaseRunning && !r.Gone:
 			s.damage = append(s.damage, fmt.Sprintf("the keeper has the run %s of %s, pid %d, and there is no such pool (it is left alone)", r.Run, r.Label, r.PID))
-			s.keepers.leave(r.Run)
-		case p == nil && r.Gone:
-			s.tellKeeper(s.keepers.Acknowledge(r.Run)) // nobody will ever ask for it
 		case p == nil:
-			s.keepers.leave(r.Run)
 		case !r.Gone:
 			s.restore(p, i, r, found)
 		default:
@@ -147,7 +143,6 @@ func (s *Supervisor) labelled(label string) (*core.Pool, int) {
 func (s *Supervisor) restore(p *core.Pool, i int, r keeper.RunState, found map[string]core.Found) {
 	if i >= len(p.Workers) {
 		s.damage = append(s.damage, fmt.Sprintf("%s has the run %s, pid %d, and no worker for it (it is left alone)", p.Name, r.Run, r.PID))
-		s.keepers.leave(r.Run)
 		return
 	}
 	w := p.Workers[i]
@@ -157,7 +152,6 @@ func (s *Supervisor) restore(p *core.Pool, i int, r keeper.RunState, found map[s
 	if w.Run != nil {
 		if other, ok := found[w.Run.ID]; ok && !other.Gone {
 			s.damage = append(s.damage, fmt.Sprintf("%s/%d has two runs, %s and %s, pid %d (the second is left alone)", p.Name, i, w.Run.ID, r.Run, r.PID))
-			s.keepers.leave(r.Run)
 			return
 		}
 	}

@@ -27,8 +27,6 @@ type keepers struct {
 	all   []*keeper.Client          // the current one is the first
 	owner map[string]*keeper.Client // of each run that was not acknowledged
 	runs  map[*keeper.Client]int    // how many it owns
-	// alone are runs that no worker has, until they are over.
-	alone map[string]bool
 	// ending are those that were told to end: that they are lost is as it should be.
 	ending map[*keeper.Client]bool
 }
@@ -42,7 +40,7 @@ type told struct {
 
 func newKeepers(all []*keeper.Client) *keepers {
 	k := &keepers{told: make(chan told, 64), done: make(chan struct{}), owner: map[string]*keeper.Client{},
-		runs: map[*keeper.Client]int{}, alone: map[string]bool{}, ending: map[*keeper.Client]bool{}}
+		runs: map[*keeper.Client]int{}, ending: map[*keeper.Client]bool{}}
 	for _, c := range slices.Backward(all) {
 		k.add(c)
 	}
@@ -241,27 +239,6 @@ func (k *keepers) stray(t told) bool {
 		t.by.Acknowledge(t.Run)
 	}
 	return true
-}
-
-// leave notes that a run is nobody's: it is left alone, and forgotten when it is over,
-// or its keeper would stay for ever.
-func (k *keepers) leave(run string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.alone[run] = true
-}
-
-// forget acknowledges a run that was left alone and is over.
-func (k *keepers) forget(ev keeper.Event) {
-	k.mu.Lock()
-	over := k.alone[ev.Run] && (ev.Gone || ev.Kind == keeper.Gone)
-	if over {
-		delete(k.alone, ev.Run)
-	}
-	k.mu.Unlock()
-	if over {
-		k.Acknowledge(ev.Run)
-	}
 }
 
 // endIdle tells a former keeper to end that has no run. The first process of a

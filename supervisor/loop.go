@@ -165,7 +165,6 @@ func (s *Supervisor) fromKeeper(t told) {
 	case keeper.Stuck:
 		s.reportStuck(ev)
 	}
-	s.keepers.forget(ev)
 }
 
 // inbox is a queue into the loop that never blocks the sender: what goes in is
