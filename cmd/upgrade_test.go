@@ -19,11 +19,10 @@ var variants = map[string]func() (string, error){
 	"2.0": sync.OnceValues(func() (string, error) {
 		return buildVariant("2.0", "-tags", "superd_fault", "-ldflags", "-X main.version=2.0")
 	}),
-	// Versions whose keepers speak newer protocols, each with its own.
-	"2.2": sync.OnceValues(func() (string, error) { return buildKeeper("2.2", "2") }),
+	// Versions whose keepers speak newer protocols, each with its own. The first can be
+	// told where to be killed; see aimAt.
+	"2.2": sync.OnceValues(func() (string, error) { return buildKeeper("2.2", "2", "-tags", "aim") }),
 	"2.3": sync.OnceValues(func() (string, error) { return buildKeeper("2.3", "3") }),
-	// 2.2 once more, which is killed where aim says.
-	"2.2-aimed": sync.OnceValues(func() (string, error) { return buildKeeper("2.2-aimed", "2", "-tags", "aim") }),
 	// A version whose keeper speaks no protocol that is spoken today.
 	"8.0": sync.OnceValues(func() (string, error) {
 		const keeper = " -X github.com/superd/superd/supervisor/keeper."
@@ -41,7 +40,8 @@ func buildKeeper(version, protocol string, flags ...string) (string, error) {
 	return buildVariant(version, append(flags, "-ldflags", "-X main.version="+version+" -X github.com/superd/superd/supervisor/keeper.newestVersion="+protocol)...)
 }
 
-// aimAt PROGRAM POINT has a program that is built for it killed when it comes to a point.
+// aimAt PROGRAM POINT has a program that is built for it killed when it comes to a
+// point, the first time.
 func aimAt(ts *testscript.TestScript, neg bool, args []string) {
 	path := filepath.Join(filepath.Dir(ts.MkAbs(args[0])), aim.TableName)
 	ts.Check(aim.Create(path, args[1:2]))
