@@ -37,8 +37,11 @@ func (d *simDisk) tear(a core.Action, r *rand.Rand) (there bool) {
 		}
 	case core.SavePool:
 		tearFile(record, before, r)
-		if before != nil && known { // state_dir comes after it
+		switch { // state_dir comes after it
+		case before != nil && known:
 			d.values.Put(poolBucket, pool, durable)
+		case before != nil:
+			d.values.Delete(poolBucket, pool)
 		}
 	default:
 		tearFile(table, beforeTable, r)

@@ -240,8 +240,10 @@ func (s *State) catchUp(p *Pool, w *Worker, f Found, lost bool) {
 		s.touch(p, w)
 	default:
 		// Sent before the crash or not: the keeper takes each number once.
-		if unsent || !lost && f.Signals < run.Stop.Number {
-			run.Stop.At = s.now // it was not: the time that the run has begins now
+		if (unsent || !lost && f.Signals < run.Stop.Number) && run.Stop.At.Boot < s.now.Boot {
+			// It was not: the time that the run has begins now, and what it was seen
+			// to do says nothing of what it will do.
+			run.Stop.At, run.Stop.Idle = s.now, Time{}
 			if run.Stop.Step == 0 {
 				run.Stop.Began = s.now
 			}
