@@ -72,3 +72,17 @@ func TestDetachLeavesWhatIsDue(t *testing.T) {
 		t.Errorf("it is %s, its window is %v", w.State, w.Window)
 	}
 }
+
+// TestUnseenRestartCounts: a restart that the keeper was asked for, and took with it
+// when it died, counts from when its end is noticed: nobody knows when it began.
+func TestUnseenRestartCounts(t *testing.T) {
+	s, w, at := started(t)
+	s.Step(at, Exited{Run: w.Run.ID, End: End{Code: 1}, Gone: true})
+	at.Boot += time.Second
+	s.Step(at, Tick{})
+	at.Boot += 5 * time.Second
+	s.Step(at, Recheck{Found: map[string]Found{}})
+	if len(w.Window) != 1 || w.Window[0] != at.Boot {
+		t.Errorf("at %s the window is %v", at.Boot, w.Window)
+	}
+}

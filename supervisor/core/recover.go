@@ -198,6 +198,9 @@ func (s *State) recoverRun(p *Pool, w *Worker, f Found, ok, lost bool) (lives bo
 		run.RequestedAt = s.now // the time that it may take begins anew
 		s.emit(Spawn{Pool: p, Worker: w, Run: run.ID, Revision: p.Revision(run.Revision)})
 	case !ok:
+		if run.StartedAt.IsZero() {
+			s.stampRestart(w) // it may have been started at any time until now
+		}
 		s.cue(p, w, cue{on: onExited, end: End{Unknown: true}, gone: true})
 	default:
 		s.catchUp(p, w, f, lost)

@@ -63,16 +63,20 @@ func (s *State) started(p *Pool, w *Worker, c cue) {
 	s.noteProcess(p, w, c)
 	w.Run.StartedAt = s.now
 	s.setState(w, Running)
-	if n := len(w.Window); w.Run.Restart && n > 0 {
-		// Between the decision and the program lie superd's queues and the keeper's:
-		// the window is about what the world sees.
-		w.Window[n-1] = s.now.Boot
-	}
+	s.stampRestart(w)
 	if st := p.step(w); st != nil && !st.Begun {
 		st.Begun, st.Deadline = true, s.now.Add(p.Config.Update.HealthyDeadline)
 	}
 	s.publish(p, w, "worker.started", fmt.Sprintf("pid %d, revision %d", c.pid, w.Run.Revision), nil)
 	s.publish(p, w, "worker.ready", "program executed", nil)
+}
+
+// stampRestart has a restart count from now. Between the decision and the program lie
+// superd's queues and the keeper's, and the window is about what the world sees.
+func (s *State) stampRestart(w *Worker) {
+	if n := len(w.Window); w.Run.Restart && n > 0 {
+		w.Window[n-1] = s.now.Boot
+	}
 }
 
 // noteStopping is how a run that is already to end gets its first signal: none
