@@ -48,9 +48,12 @@ func (s *soak) giveCommands() (stop func()) {
 				return
 			default:
 			}
-			if args[0] == "apply" {
+			switch args[0] {
+			case "apply":
 				s.apply(func(c *soakConfig) { c.turn++ })
-			} else {
+			case "upgrade":
+				upgrade(s)
+			default:
 				s.command(args...)
 			}
 		}
@@ -63,7 +66,7 @@ func (s *soak) drawShared() [][]string {
 	all := [][]string{
 		{"restart", "--no-wait", "forking"}, {"restart", "--no-wait", "steady/1"}, {"restart", "--no-wait", "chatty/1"},
 		{"restart", "--no-wait", "slow"}, {"restart", "--no-wait", "forking", "slow"}, {"signal", "USR1", "chatty"}, {"apply"}, {"status"}, {"logs", "-n", "5", "chatty"},
-		{"events", "--since", "1m", "brief"}, {"show", "slow"}, {"upgrade", "--timeout", "20s"}, {"restart", "--timeout", "20s", "steady/0"},
+		{"events", "--since", "1m", "brief"}, {"show", "slow"}, {"upgrade"}, {"restart", "--timeout", "20s", "steady/0"},
 	}
 	if cgroups() {
 		all = append(all, []string{"restart", "--no-wait", "boxed"})

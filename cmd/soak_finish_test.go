@@ -147,7 +147,7 @@ func (s *soak) checkLog(pool, index string, notes *soakNotes) (lines, excused in
 
 // unread is for how long what a worker has printed may lie in its FIFO because superd
 // has other things to do.
-const unread = int64(300 * time.Millisecond)
+const unread = int64(time.Second)
 
 // excused tells whether a run may have ended while superd and the keeper were dead.
 func (s *soak) excused(run *soakRun) bool {

@@ -89,13 +89,20 @@ func killKeeper(s *soak) {
 func killInBatch(s *soak) {
 	before, _ := s.aims.table.Fired("logs.spliced")
 	s.aims.table.Arm("logs.spliced", 1+s.random.IntN(20), 0)
-	s.struck("logs.spliced", before)
-	if s.died() {
+	if s.struck("logs.spliced", before) {
+		<-s.ended
 		s.start()
 	}
 }
 
-func upgrade(s *soak) { s.superctl("upgrade", "--timeout", "20s") }
+// upgrade replaces superd by itself. For a moment there is none.
+func upgrade(s *soak) {
+	from := bootNow()
+	s.command("upgrade", "--timeout", "20s")
+	s.watch.Lock()
+	defer s.watch.Unlock()
+	s.aways = append(s.aways, soakGap{from, bootNow()})
+}
 
 // aims is how the soak kills at points: by a table that the programs look into.
 type aims struct {
