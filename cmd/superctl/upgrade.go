@@ -23,7 +23,12 @@ take over. One that fails to come up gives back to the version before.
 Without --binary it is the file at the path that superd was started by.`,
 		Example: "  superctl upgrade\n  superctl upgrade --binary /opt/superd-2.1/superd",
 		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return a.upgrade(cmd.Context(), binary) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if binary == "" && cmd.Flags().Changed("binary") { // a variable of a script that is not set, most likely
+				return usage("superctl upgrade, or superctl upgrade --binary PATH", "cannot upgrade: the path after --binary is empty")
+			}
+			return a.upgrade(cmd.Context(), binary)
+		},
 	}
 	cmd.Flags().StringVar(&binary, "binary", "", "the program, `PATH`")
 	if err := cmd.MarkFlagFilename("binary"); err != nil {

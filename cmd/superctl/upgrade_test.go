@@ -67,6 +67,17 @@ func TestUpgradeIsRefused(t *testing.T) {
 	}
 }
 
+// TestUpgradeToNothing: a path that is empty is no path that was left out.
+func TestUpgradeToNothing(t *testing.T) {
+	f := newFake(t)
+	if r := f.ctl("upgrade", "--binary", ""); r.code != 2 || !strings.Contains(r.err, "cannot upgrade: the path after --binary is empty") {
+		t.Errorf("%+v", r)
+	}
+	if f.asked() != "" {
+		t.Errorf("asked %s", f.asked())
+	}
+}
+
 // TestUpgradeIsAskedOnce: an answer that got lost is no reason to upgrade twice.
 func TestUpgradeIsAskedOnce(t *testing.T) {
 	f := newFake(t)
