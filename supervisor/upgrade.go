@@ -154,6 +154,11 @@ func (s *Supervisor) try(ctx context.Context, program *os.File) (version string,
 	if err := json.Unmarshal(bytes.TrimSpace(out), &a); err != nil || a.Superd != "try" {
 		return "", fmt.Errorf("it does not answer as a superd does (%s)", end.Status)
 	}
+	// Before whatever else follows from that. Without a configuration it knows of none.
+	known := a.Refused == "" || a.RuntimeDir != ""
+	if known && (a.RuntimeDir != cfg.RuntimeDir || a.StateDir != cfg.StateDir || a.LogDir != cfg.LogDir) {
+		return "", fmt.Errorf("%s names other folders by now than superd uses: stop superd to change them", cfg.File)
+	}
 	if a.Refused != "" {
 		return "", fmt.Errorf("superd %s cannot take over: %s", a.Version, a.Refused)
 	}
@@ -161,9 +166,6 @@ func (s *Supervisor) try(ctx context.Context, program *os.File) (version string,
 	if all := s.keepers.list(); max(a.Keepers, 1) < len(all) {
 		return "", fmt.Errorf("superd %s cannot take over: it finds %d of %d keepers (wait until the runs of the older ones have ended)",
 			a.Version, max(a.Keepers, 1), len(all))
-	}
-	if a.RuntimeDir != cfg.RuntimeDir || a.StateDir != cfg.StateDir || a.LogDir != cfg.LogDir {
-		return "", fmt.Errorf("%s names other folders by now than superd uses: stop superd to change them", cfg.File)
 	}
 	if end.Status.Code != 0 || end.Status.Signal != 0 {
 		return "", fmt.Errorf("it found nothing wrong and then ended badly (%s)", end.Status)
