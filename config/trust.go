@@ -178,6 +178,10 @@ func (w *walker) check(fd int, path string) (uint32, error) {
 		return 0, fmt.Errorf("%s: %w", path, err)
 	}
 	sort := st.Mode & unix.S_IFMT
+	if sort != unix.S_IFREG && sort != unix.S_IFDIR && sort != unix.S_IFLNK {
+		// Before whose it is and its mode: a device that is changed is a device less.
+		return 0, fmt.Errorf("%s is no regular file", path)
+	}
 	if st.Uid != 0 && int(st.Uid) != w.uid {
 		return 0, fmt.Errorf("%s belongs to uid %d; needed: %s; type: %s %s", path, st.Uid, w.owners(),
 			map[bool]string{true: "chown -h", false: "chown"}[sort == unix.S_IFLNK]+" "+fmt.Sprint(w.uid), shellWord(path))

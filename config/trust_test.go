@@ -88,6 +88,13 @@ func TestTrust(t *testing.T) {
 			must(t, syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o600))
 			return filepath.Join(dir, "fifo")
 		}, want: "DIR/fifo is no regular file"},
+		{name: "a device that all may write", make: func(*testing.T, string) string { return "/dev/null" },
+			want: "/dev/null is no regular file"},
+		{name: "a FIFO that others may write", make: func(t *testing.T, dir string) string {
+			must(t, syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o600))
+			must(t, os.Chmod(filepath.Join(dir, "fifo"), 0o666))
+			return filepath.Join(dir, "fifo")
+		}, want: "DIR/fifo is no regular file"},
 		{name: "a directory", make: func(t *testing.T, dir string) string { return dir },
 			want: "DIR is a directory; needed: a file"},
 		{name: "below a file", make: func(t *testing.T, dir string) string { return plainFile(t, dir) + "/x" },
