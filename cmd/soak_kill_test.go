@@ -21,8 +21,6 @@ type soakPoint struct {
 	name string
 	// provoke brings about what leads there; nil: that happens all the time.
 	provoke func(*soak)
-	// rare: a short run need not get there, and a long one must.
-	rare bool
 }
 
 var soakPoints = []soakPoint{

@@ -77,20 +77,6 @@ func Open(path string) (*Table, error) {
 
 func (t *Table) find(point string) *entry { return t.byName[point] }
 
-// pass counts, and kills when it is time.
-func (e *entry) pass() {
-	atomic.AddUint64(&e.hits, 1)
-	if atomic.LoadInt64(&e.left) <= 0 || atomic.AddInt64(&e.left, -1) != 0 {
-		return
-	}
-	atomic.StoreInt64(&e.victim, int64(os.Getpid()))
-	if also := atomic.LoadInt64(&e.also); also > 0 {
-		unix.Kill(int(also), unix.SIGKILL)
-	}
-	atomic.AddUint64(&e.fired, 1)
-	unix.Kill(os.Getpid(), unix.SIGKILL) // from which this thread does not return
-}
-
 // Arm has the point kill whoever passes it for the count-th time from now on, and
 // with it the process also (0: none).
 func (t *Table) Arm(point string, count, also int) {
