@@ -62,22 +62,25 @@ func (d *Deployment) fits(run *Run) bool {
 // advance takes a deployment as far as it may go at this instant: it fails, or
 // succeeds, or touches the next workers.
 func (s *State) advance(p *Pool) {
-	d := p.Deployment
-	if d == nil {
-		return
+	if d := p.Deployment; d != nil && !s.conclude(p, d) {
+		s.takeNext(p, d)
 	}
+}
+
+// conclude ends a deployment whose end has come, and tells if it has.
+func (s *State) conclude(p *Pool, d *Deployment) bool {
 	// Who is healthy by now is counted first: after a suspend, or superd's own death,
 	// its deadline and the news of its health come at one instant.
 	done, total := s.tally(p, d)
 	if why := s.trouble(p, d); why != "" {
 		s.failDeployment(p, why)
-		return
+		return true
 	}
 	if done == total {
 		s.succeed(p)
-		return
+		return true
 	}
-	s.takeNext(p, d)
+	return false
 }
 
 // trouble says why a deployment fails at this instant, or nothing.

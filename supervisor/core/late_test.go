@@ -157,3 +157,23 @@ func TestWorkerWithoutRecord(t *testing.T) {
 		t.Errorf("since %v, and superd started at %v", since, w.now)
 	}
 }
+
+// TestNothingStartsInWhatIsOver holds that a worker of which there is no record is
+// not started in the revision of a deployment that has failed meanwhile.
+func TestNothingStartsInWhatIsOver(t *testing.T) {
+	c := basePool("a")
+	w := newWorld(Spec{Config: c, Release: "/r1"})
+	w.start()
+	w.pass(w.now.Boot + time.Minute)
+	w.behave = func(string) behaviour { return behaviour{fails: "exec"} }
+	w.command(Command{Verb: VerbRestart, Pool: "a", Release: "/r2"})
+	w.pass(w.now.Boot + 5*time.Second)
+	w.reboot()
+	w.boot, w.now = true, bootStart.Add(time.Hour) // the machine is the same, and its runtime_dir was deleted
+	clear(w.disk["a"].workers)
+	w.start()
+	p := w.core.Pools["a"]
+	if run := p.Workers[0].Run; p.Deployment != nil || p.Target != 1 || run == nil || run.Revision != 1 {
+		t.Errorf("target %d, deployment %+v, run %+v", p.Target, p.Deployment, run)
+	}
+}

@@ -69,6 +69,12 @@ func (s *State) overdue() {
 	for _, l := range all {
 		s.cue(l.p, l.w, cue{on: onDue})
 	}
+	// Nothing is started in a deployment that is over.
+	for _, name := range s.names() {
+		if p := s.Pools[name]; p.Deployment != nil {
+			s.conclude(p, p.Deployment)
+		}
+	}
 }
 
 // enforce has every worker follow what is desired. A crash may have come between
