@@ -80,6 +80,7 @@ func (s *Supervisor) Upgrade(ctx context.Context, path, by string) (Upgrade, err
 	if !s.upgrading.TryLock() {
 		return up, refusal(core.RefuseConflict, path, errors.New("an upgrade is under way"))
 	}
+	ctx = context.WithoutCancel(ctx) // what was begun goes on without who asked; each part has its bound
 	program, err := config.OpenProgram(path)
 	if err == nil {
 		up.To, err = s.try(ctx, program)
@@ -93,11 +94,21 @@ func (s *Supervisor) Upgrade(ctx context.Context, path, by string) (Upgrade, err
 	if err != nil {
 		s.upgrading.Unlock()
 		s.log.Error("an upgrade was refused, nothing has changed", "program", path, "by", by, "error", err)
-		return up, refusal(core.RefuseConflict, path, err)
+		refused := refusal(core.RefuseConflict, path, err)
+		s.noticeRefused(up, refused)
+		return up, refused
 	}
 	s.log.Info("superd is being upgraded", "from", up.From, "to", up.To, "program", path, "by", by)
 	go s.replace(program, up)
 	return up, nil
+}
+
+// noticeRefused tells those who did not wait for the answer.
+func (s *Supervisor) noticeRefused(up Upgrade, why error) {
+	_ = s.ask(context.Background(), func() {
+		s.publish(core.Notice{Type: "superd.degraded", Message: why.Error(),
+			Data: map[string]any{"upgrade": "refused", "from": up.From, "program": up.Path}})
+	})
 }
 
 func refusal(kind core.RefusalKind, path string, err error) error {
