@@ -19,15 +19,16 @@ const (
 // spares are descriptors of /dev/null, there to be closed. The zero value has
 // none. Safe for concurrent use.
 type spares struct {
-	mu  sync.Mutex
-	fds []int
+	mu   sync.Mutex
+	fds  []int
+	over bool // closed: connections end later than their listener
 }
 
-// fill takes what is missing, as far as it can be had.
+// fill takes what is missing, as far as it can be had. After close it does nothing.
 func (s *spares) fill() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.fds) < spareFiles {
+	for !s.over && len(s.fds) < spareFiles {
 		fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return
@@ -53,12 +54,12 @@ func (s *spares) lend(err error) (left int, ok bool) {
 	return n, true
 }
 
-// close gives all back.
+// close gives all back, for good.
 func (s *spares) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, fd := range s.fds {
 		unix.Close(fd)
 	}
-	s.fds = nil
+	s.fds, s.over = nil, true
 }
