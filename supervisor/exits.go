@@ -96,15 +96,15 @@ func (r *records) openJournal() {
 		r.noJournal = err
 		return
 	}
-	r.journal, r.replayed = journal, map[string]bool{}
+	r.journal, r.journalled, r.replaying = journal, map[string]bool{}, true
 	r.values.OnSettled(journal.Settle)
 	for _, data := range entries {
 		var x Exit
-		if json.Unmarshal(data, &x) != nil || r.replayed[x.RunID] {
+		if json.Unmarshal(data, &x) != nil || r.journalled[x.RunID] {
 			journal.Settle(1)
 			continue
 		}
-		r.replayed[x.RunID] = true
+		r.journalled[x.RunID] = true
 		r.replay = append(r.replay, store.Entry{ID: x.RunID, Data: data, Perhaps: true})
 		r.replayPools = append(r.replayPools, x.Pool)
 	}
@@ -113,8 +113,8 @@ func (r *records) openJournal() {
 // saveExit keeps an exit. What the journal had when superd started is first come,
 // and goes to the disk before all that is found to have ended meanwhile.
 func (r *records) saveExit(x Exit) error {
-	if r.replayed[x.RunID] {
-		return nil
+	if r.journalled[x.RunID] {
+		return nil // maybe long after the start: it could not be seen before that the run is over
 	}
 	data, err := json.Marshal(x)
 	if err != nil {
@@ -125,7 +125,7 @@ func (r *records) saveExit(x Exit) error {
 		err = r.journal.Append(data)
 	}
 	e := store.Entry{ID: x.RunID, Data: data}
-	if r.replayed != nil {
+	if r.replaying {
 		r.replay, r.replayPools = append(r.replay, e), append(r.replayPools, x.Pool)
 	} else {
 		r.values.Append(x.Pool, e)
@@ -143,5 +143,5 @@ func (r *records) replayExits(st *core.State) {
 		}
 		r.values.Append(r.replayPools[i], e)
 	}
-	r.replay, r.replayPools, r.replayed = nil, nil, nil
+	r.replay, r.replayPools, r.replaying = nil, nil, false
 }

@@ -81,6 +81,7 @@ func TestExitsAreThereOnce(t *testing.T) {
 	save("gone", "r6", "exit code 6")
 	r.state.DropHistory("gone") // the configuration has it no more
 	r.replayExits(st)
+	save("mailers", "r3", "unknown") // it could not be looked at when superd started
 	if got := historyOf(t, r, "mailers"); got != "r1 exit code 1, r3 signal KILL, r4 exit code 4, r5 exit code 5" {
 		t.Errorf("history: %s", got)
 	}

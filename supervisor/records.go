@@ -72,7 +72,8 @@ type records struct {
 	// superd started: the runs, and what is still to be written, with its pools.
 	journal     *store.Journal
 	noJournal   error
-	replayed    map[string]bool
+	journalled  map[string]bool
+	replaying   bool
 	replay      []store.Entry
 	replayPools []string
 
