@@ -288,7 +288,10 @@ func (s *Supervisor) recheck() {
 	found, err := s.refind()
 	if err != nil {
 		s.log.Warn("the keeper does not say what lives", "error", err)
-		return // it is lost too, and the next one will be asked
+		if !errors.Is(err, keeper.ErrLost) { // else the next one will be asked
+			time.AfterFunc(recheckPause, func() { s.inbox.put(s.recheck) })
+		}
+		return
 	}
 	s.step(core.Recheck{Found: found})
 	s.agreed()

@@ -71,7 +71,7 @@ func newSupervisor(opt Options) *Supervisor {
 // whoever has called meanwhile waits on.
 func (s *Supervisor) again() *Supervisor {
 	next := newSupervisor(s.opt)
-	next.lock, next.listener, next.given = s.lock, s.listener, s.given
+	next.lock, next.doomed, next.listener, next.given = s.lock, s.doomed, s.listener, s.given
 	if s.prepare != nil {
 		s.prepare.close()
 	}
