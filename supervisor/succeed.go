@@ -28,8 +28,8 @@ func (s *Supervisor) succeed() {
 	old := s.keepers.current()
 	if old.Outdated() && !s.opt.leftovers && s.quit == nil {
 		if s.places.asked {
-			err := errors.New("somebody has deleted its socket")
-			s.succeedLater(old, err)
+			s.succeedLater(old, fmt.Errorf("cannot start a keeper of version %d: the socket of the one of version %d, pid %d, was deleted and is being made again",
+				keeper.Version, old.Version(), old.PID()))
 			return
 		}
 		next, err := old.Succeed(s.keeperOptions())
@@ -145,7 +145,8 @@ func (s *Supervisor) endKeepers(ctx context.Context) {
 			c.Close()
 			continue
 		}
-		if err := c.End(ctx); err != nil {
+		// A former one may have been told to end with its last run, a moment ago.
+		if err := c.End(ctx); err != nil && !(errors.Is(err, keeper.ErrLost) && s.keepers.ended(c)) {
 			s.log.Warn("the keeper stays", "pid", c.PID(), "error", err)
 			continue
 		}
