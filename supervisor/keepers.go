@@ -237,6 +237,7 @@ func (k *keepers) stray(t told) bool {
 	}
 	if t.Gone || t.Kind == keeper.Gone || t.Kind == keeper.SpawnFailed {
 		t.by.Acknowledge(t.Run)
+		k.endIdle(t.by)
 	}
 	return true
 }
