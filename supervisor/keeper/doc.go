@@ -13,5 +13,6 @@
 //
 // Start reading at types.go (what can be asked and told), wire.go (how it
 // travels), then loop.go, spawn.go and exit.go for the keeper, client.go, dial.go
-// and, for keepers of several versions at once, several.go for superd's side.
+// and, for keepers of several versions at once, several.go for superd's side. What
+// a keeper has to do besides as the first process of a container is in init.go.
 package keeper
