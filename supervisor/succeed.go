@@ -83,6 +83,8 @@ func (s *Supervisor) keeperLost(c *keeper.Client) {
 		return
 	}
 	s.publish(core.Notice{Type: "keeper.lost", PID: c.PID(), Message: fmt.Sprint(c.Err())})
+	// Recorded at once: who knows who dies before another keeper can be told.
+	s.state.Doubt(now(), func(p *core.Pool, w *core.Worker) { s.recorded(s.records.saveWorker(p, w)) })
 	if c.Hung() {
 		s.degrade("keeper", fmt.Sprintf("the keeper, pid %d, does not answer: it is killed and another one started", c.PID()))
 		if err := c.Kill(); err != nil {

@@ -53,6 +53,30 @@ func TestUnsentSignal(t *testing.T) {
 	}
 }
 
+// TestDoubtfulSignal: what was written to a keeper that died in that moment counts as
+// not sent, and what was written long before as sent.
+func TestDoubtfulSignal(t *testing.T) {
+	for _, c := range []struct {
+		since time.Duration
+		want  int
+	}{{signalDoubt / 2, 1}, {2 * signalDoubt, 0}} {
+		s, w, at := started(t)
+		for _, a := range s.Step(at, Do{Command: Command{Verb: VerbStop, Pool: "web"}}) {
+			if a, ok := a.(Signal); ok {
+				s.Handed(a.Run, a.Number)
+			}
+		}
+		at.Boot += c.since
+		changed := 0
+		s.Doubt(at, func(*Pool, *Worker) { changed++ })
+		at.Boot += 5 * time.Second // until there is another keeper, and another superd
+		sent := signalsIn(s.Step(at, Recheck{Found: map[string]Found{w.Run.ID: {PID: 100, StartTicks: 7, Started: true}}}))
+		if changed != c.want || len(sent) != c.want {
+			t.Errorf("lost %s after it: %d records changed, sent %v", c.since, changed, sent)
+		}
+	}
+}
+
 // TestDetachLeavesWhatIsDue: a worker that waits for its restart when superd is told
 // to leave everything as it is waits on, and its window stays.
 func TestDetachLeavesWhatIsDue(t *testing.T) {

@@ -273,3 +273,22 @@ func (s *State) Handed(run string, number int) (*Pool, *Worker) {
 	at.w.Run.Handed = number
 	return at.p, at.w
 }
+
+// Doubt takes back what Handed has noted of signals that a keeper may not have come
+// to, which was lost just now. changed is called for each worker whose record is
+// another one by that.
+func (s *State) Doubt(now Time, changed func(*Pool, *Worker)) {
+	for _, name := range s.names() {
+		p := s.Pools[name]
+		for _, w := range p.Workers {
+			run := w.Run
+			if run == nil || run.Stop == nil || run.Stop.Step < 0 || run.Exit != nil {
+				continue
+			}
+			if run.Handed >= run.Stop.Number && now.After(run.Stop.At) < signalDoubt {
+				run.Handed = run.Stop.Number - 1
+				changed(p, w)
+			}
+		}
+	}
+}
