@@ -23,8 +23,8 @@ const listPatience = 10 * time.Second
 
 // find learns what became of the runs of all loaded workers: from the keeper
 // where it has them, else from /proc. Their logs are read on from here. held are
-// the names of what the keeper holds.
-func (s *Supervisor) find(sameBoot bool) (found map[string]core.Found, held []string, err error) {
+// the names of what the keeper holds. started: the current keeper was started just now.
+func (s *Supervisor) find(sameBoot, started bool) (found map[string]core.Found, held []string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), listPatience)
 	defer cancel()
 	listed, held, err := s.keepers.List(ctx)
@@ -55,14 +55,14 @@ func (s *Supervisor) find(sameBoot bool) (found map[string]core.Found, held []st
 			s.resumeEnded(p, i, r, ends)
 		}
 	}
-	restored := s.strays(len(listed) > 0)
+	live := s.strays(found, started)
 	for _, p := range s.state.Pools {
 		for _, w := range p.Workers {
 			if w.Run == nil {
 				continue
 			}
 			f, ok := found[w.Run.ID]
-			if !ok && !sameBoot && !restored[w.Run.ID] {
+			if !ok && !sameBoot && !live[w.Run.ID] {
 				continue // its pid is of another boot
 			}
 			s.resumeLog(p, w, ends)

@@ -305,7 +305,7 @@ func (s *Supervisor) recover() error {
 		return err
 	}
 	aim.At("recover.listening")
-	found, held, err := s.find(sameBoot)
+	found, held, err := s.find(sameBoot, started)
 	if err != nil {
 		return err
 	}

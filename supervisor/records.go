@@ -66,7 +66,13 @@ type records struct {
 	tables map[string]*store.Table
 	host   hostRecord
 	world  hostRecord // the boot and namespace that superd is in
-	bare   bool       // runtime_dir had no records
+	bare   bool       // runtime_dir had no record of superd itself
+
+	// What load found: sound are the workers that have a record; partial, that
+	// something is missing or could not be read; older, that there was anything at all
+	// in runtime_dir.
+	sound          map[recordName]bool
+	partial, older bool
 
 	// The journal of exits, or why there is none; see exits.go. What was in it when
 	// superd started: the runs, and what is still to be written, with its pools.
@@ -118,7 +124,7 @@ func openRecords(runtimeDir, stateDir string) (*records, error) {
 
 func newRecords(dir *store.Dir, state *store.State) *records {
 	return &records{dir: dir, state: state, values: state, tables: map[string]*store.Table{},
-		saves: map[string]uint64{}, behind: map[recordName]error{}}
+		saves: map[string]uint64{}, behind: map[recordName]error{}, sound: map[recordName]bool{}}
 }
 
 // load reads what was kept. sameBoot tells whether the instants in it are of
@@ -140,6 +146,7 @@ func (r *records) load(st *core.State) (sameBoot bool, damage []string, err erro
 		}
 	}
 	boot := r.host
+	r.older = r.host.BootID != ""
 	if r.host.BootID == "" { // a first start, or runtime_dir was deleted while nobody was there
 		r.bare = true
 		if data, ok := r.values.Get(superdBucket, bootKey); ok && json.Unmarshal(data, &boot) != nil {
@@ -163,7 +170,22 @@ func (r *records) load(st *core.State) (sameBoot bool, damage []string, err erro
 			damage = append(damage, err.Error())
 		}
 	}
-	return sameBoot, append(damage, r.dir.Damage()...), nil
+	damage = append(damage, r.dir.Damage()...)
+	r.partial = len(damage) > 0 || r.lacks(st)
+	r.older = r.older || len(damage) > 0
+	return sameBoot, damage, nil
+}
+
+// lacks tells that there is a worker that has no record.
+func (r *records) lacks(st *core.State) bool {
+	for name, p := range st.Pools {
+		for _, w := range p.Workers {
+			if !r.sound[recordName{name, w.Index}] {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // sameWorld tells whether pids and instants of one mean the same in the other.
@@ -211,6 +233,7 @@ func (r *records) loadPool(st *core.State, name string) error {
 	var p, durable savedPool
 	data, ok, err := r.dir.GetFile(poolPrefix + name)
 	if err == nil && ok {
+		r.older = true
 		p, err = readPool(name, data)
 	}
 	var wrong error
@@ -267,6 +290,7 @@ func (r *records) loadWorkers(pool string) ([]*core.Worker, error) {
 			damaged = append(damaged, w.err)
 		} else {
 			workers = append(workers, w.worker)
+			r.sound[recordName{pool, w.slot}] = true
 		}
 	}
 	return workers, errors.Join(damaged...)

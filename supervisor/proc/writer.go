@@ -2,6 +2,7 @@ package proc
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,14 +20,16 @@ type Writer struct {
 	StartTicks uint64
 	UID        uint32            // of the FIFO
 	Run        string            // by the FIFO's name
+	Named      bool              // the FIFO still has its name
 	Env        map[string]string // its environment as it says; empty when it has overwritten it
 }
 
-// Writers finds, oldest first, the processes that write to FIFOs named RUN.out or
-// RUN.err in the folder fifos, whether or not that is still there. The FIFO must
+// Writers finds the processes that write to FIFOs named RUN.out or RUN.err in the
+// folder fifos, whether or not that is still there: those first whose FIFO is, and the
+// oldest of either kind. Runs that known tells need not be looked at. The FIFO must
 // have been opened through the mount on which beside lies: in a mount namespace of
 // their own others can have folders of any name.
-func Writers(beside, fifos string) ([]Writer, error) {
+func Writers(beside, fifos string, known func(run string) bool) ([]Writer, error) {
 	f, err := os.Open(beside)
 	if err != nil {
 		return nil, err
@@ -45,15 +48,33 @@ func Writers(beside, fifos string) ([]Writer, error) {
 		if sid, err := unix.Getsid(pid); err != nil || sid != pid {
 			continue
 		}
-		if w, ok := writer(pid, fifos, mount); ok {
+		if w, ok := writer(pid, fifos, mount, known); ok {
 			all = append(all, w)
 		}
 	}
-	slices.SortFunc(all, func(a, b Writer) int { return int(int64(a.StartTicks) - int64(b.StartTicks)) })
+	slices.SortFunc(all, func(a, b Writer) int {
+		switch {
+		case a.Named && !b.Named:
+			return -1
+		case b.Named && !a.Named:
+			return 1
+		}
+		return cmp.Or(cmp.Compare(a.StartTicks, b.StartTicks), cmp.Compare(a.PID, b.PID))
+	})
 	return all, nil
 }
 
-func writer(pid int, fifos, mount string) (Writer, bool) {
+// fifoRun is the run whose FIFO in the folder fifos a file's name is.
+func fifoRun(name, fifos string) (run string, named, ok bool) {
+	plain, deleted := strings.CutSuffix(name, deletedMark)
+	dir, file := filepath.Split(plain)
+	if filepath.Clean(dir) != fifos {
+		return "", false, false
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(file, ".out"), ".err"), !deleted, true
+}
+
+func writer(pid int, fifos, mount string, known func(run string) bool) (Writer, bool) {
 	root := "/proc/" + strconv.Itoa(pid)
 	ticks, err := StartTicks(pid)
 	if err != nil {
@@ -61,8 +82,11 @@ func writer(pid int, fifos, mount string) (Writer, bool) {
 	}
 	for _, n := range []string{"1", "2"} {
 		name, err := os.Readlink(root + "/fd/" + n)
-		dir, file := filepath.Split(strings.TrimSuffix(name, deletedMark))
-		if err != nil || filepath.Clean(dir) != fifos {
+		if err != nil {
+			continue
+		}
+		run, named, ok := fifoRun(name, fifos)
+		if !ok || known(run) {
 			continue
 		}
 		var st unix.Stat_t
@@ -72,7 +96,7 @@ func writer(pid int, fifos, mount string) (Writer, bool) {
 		if m, err := mountOf(root + "/fdinfo/" + n); err != nil || m != mount {
 			continue
 		}
-		w := Writer{PID: pid, StartTicks: ticks, UID: st.Uid, Run: strings.TrimSuffix(strings.TrimSuffix(file, ".out"), ".err"), Env: environ(root)}
+		w := Writer{PID: pid, StartTicks: ticks, UID: st.Uid, Run: run, Named: named, Env: environ(root)}
 		// All of it was read of one process if that is still the one.
 		again, err := StartTicks(pid)
 		return w, err == nil && again == ticks
