@@ -211,6 +211,17 @@ func (s *Supervisor) bindKeeper(c, current *keeper.Client) {
 	})
 }
 
+// forgot says that what was kept in state_dir was taken away while superd did not live:
+// there is nothing in it, and yet this is no first start. What was set aside, or cannot
+// be read now, is said elsewhere. runs: some were found.
+func (s *Supervisor) forgot(runs bool) string {
+	if !s.records.state.Fresh() || !runs && !s.records.older {
+		return ""
+	}
+	return fmt.Sprintf("cannot find what was kept in %s: state.db was deleted or emptied, or state_dir is another one than before "+
+		"(it is made again from runtime_dir, the keeper and the configuration; the history of exits begins anew)", s.opt.Config.StateDir)
+}
+
 // lookAtRenewals tells that the durable state was deleted and written anew.
 func (s *Supervisor) lookAtRenewals() {
 	n := s.records.state.Renewals()

@@ -318,6 +318,9 @@ func (s *Supervisor) recover() error {
 	if n := s.places.unrecorded; n > 0 {
 		s.damage = append(s.damage, fmt.Sprintf("runtime_dir had lost its records (%d runs were taken over as they are)", n))
 	}
+	if why := s.forgot(len(found) > 0); why != "" {
+		s.damage = append(s.damage, why)
+	}
 	for _, d := range s.damage {
 		s.publish(core.Notice{Type: "superd.degraded", Message: d})
 	}

@@ -44,6 +44,8 @@ type disk struct {
 	db   *bolt.DB // nil: not open
 	file *os.File // of db
 	read bool     // its values were given to State once
+	// fresh: there was no file, or nothing in it, when it was opened for the first time.
+	fresh bool
 	// rewrite: the file is new, and everything in memory must go into it.
 	rewrite bool
 	renewed bool // the file has vanished, and no new one was written yet
@@ -161,6 +163,10 @@ func (d *disk) openBolt(readOnly bool) error {
 		NoStatistics: true,
 		OpenFile: func(path string, flags int, perm os.FileMode) (f *os.File, err error) {
 			file, err = openStateFile(path, flags, perm)
+			if err == nil && !d.read {
+				fi, err := file.Stat()
+				d.fresh = err == nil && fi.Size() == 0
+			}
 			return file, err
 		},
 	}

@@ -36,6 +36,7 @@ type State struct {
 	notes   []string              // what went wrong for good
 	trouble string                // what is wrong just now
 	closing bool
+	fresh   bool
 	// renewals is how often the file was written anew after it had vanished.
 	renewals int
 
@@ -185,6 +186,15 @@ func (s *State) Degraded() []string {
 // Look has the writer look whether the file is still there, and write another one
 // if not. It returns at once.
 func (s *State) Look() { wake(s.wake) }
+
+// Fresh tells that there was no file when the state was opened, or an empty one: either
+// nothing was ever kept there, or somebody took it away. What was set aside, or could
+// not be read at once, is told by Degraded alone.
+func (s *State) Fresh() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fresh
+}
 
 // Renewals is how often the file had been removed or replaced by somebody, and was
 // written anew from memory.

@@ -404,3 +404,32 @@ func eventually(t testing.TB, what string, ok func() bool) {
 		}
 	}
 }
+
+func TestStateTellsThatNothingWasThere(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, stateFile)
+	reopen := func(want bool, what string) {
+		t.Helper()
+		s := openState(t, dir)
+		if s.Fresh() != want {
+			t.Errorf("%s: fresh is %v", what, !want)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	reopen(true, "no file")
+	reopen(false, "a file without values")
+	if err := os.Truncate(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	reopen(true, "an empty file")
+	if err := os.WriteFile(path, []byte("something else"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	reopen(false, "a file that is set aside")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	reopen(true, "a file that was deleted")
+}

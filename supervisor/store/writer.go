@@ -16,6 +16,9 @@ func (s *State) follow() {
 	debug.SetPanicOnFault(true)
 	values, err := s.disk.ensure()
 	s.merge(values)
+	s.mu.Lock()
+	s.fresh = err == nil && s.disk.fresh && len(s.disk.notes) == 0
+	s.mu.Unlock()
 	s.settle(err)
 	if errors.Is(err, ErrLocked) || errors.Is(err, ErrNewer) {
 		s.refused = err
