@@ -174,6 +174,7 @@ func (d *simDisk) open(seed uint64) (st *core.State, sameBoot bool) {
 	rec, st, sameBoot := d.read(seed)
 	rec.openJournal()
 	must(rec.noJournal)
+	d.values.written() // what a superd that starts finds is on disk
 	d.rec = rec
 	return st, sameBoot
 }
@@ -358,6 +359,22 @@ func (d *simDisk) keepAll(rec *records, st *core.State) {
 		}
 		d.kept[name] = k
 	}
+}
+
+// whole tells whether every worker that was loaded has a record.
+func (d *simDisk) whole(st *core.State) bool {
+	for name, p := range st.Pools {
+		k := d.kept[name]
+		if k == nil || len(k.workers) < len(p.Workers) {
+			return false
+		}
+		for _, w := range k.workers {
+			if w.worker == nil {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // saved is the record of the worker that has a run.

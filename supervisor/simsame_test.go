@@ -18,14 +18,16 @@ var simMayDiffer = map[string]struct {
 	equal func(c *simCompare, a, b any) bool // tells whether it may, of the structs that have the field
 	why   string
 }{
-	"Deployment.Steps": {endedNow, "where much is late at once, a worker may be started again just before its deployment ends, or just after"},
-	"Run.RequestedAt":  {askedAgain, "a spawn that superd had in hand is asked for again, and the time that it may take begins anew"},
-	"Run.Deployment":   {overNow, "a run that is started just before its deployment ends belongs to it, one that is started just after does not"},
-	"Stop.Reason":      {begunNow, "of a decision that was cut apart, the rest is done for what is wanted, and says so"},
-	"Worker.Operation": {notLast, "nobody waits for a deployment that superd began by itself, nor joins a command that was not the pool's last"},
-	"Worker.LastExit":  {neverBegun, "where much is late at once, a start may come before the deployment that takes it back at the same instant, or not at all"},
-	"Worker.NextStart": {byChance, "jitter is drawn anew"},
-	"Worker.Step":      {stepCounts, "a step of a deployment that has ended counts only as long as the worker is down for it"},
+	"Deployment.Steps":    {endedNow, "where much is late at once, a worker may be started again just before its deployment ends, or just after"},
+	"Run.RequestedAt":     {askedAgain, "a spawn that superd had in hand is asked for again, and the time that it may take begins anew"},
+	"Deployment.Progress": {endedNow, "when it last went on counts for nothing any more"},
+	"Deployment.Error":    {endedNow, "where much is late at once, another of several reasons is found first"},
+	"Run.Deployment":      {overNow, "a run that is started just before its deployment ends belongs to it, one that is started just after does not"},
+	"Stop.Reason":         {begunNow, "of a decision that was cut apart, the rest is done for what is wanted, and says so"},
+	"Worker.Operation":    {notLast, "nobody waits for a deployment that superd began by itself, nor joins a command that was not the pool's last"},
+	"Worker.LastExit":     {neverBegun, "where much is late at once, a start may come before the deployment that takes it back at the same instant, or not at all"},
+	"Worker.NextStart":    {byChance, "jitter is drawn anew"},
+	"Worker.Step":         {stepCounts, "a step of a deployment that has ended counts only as long as the worker is down for it"},
 }
 
 // askedAgain tells a run that had no process yet when superd died.

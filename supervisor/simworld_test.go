@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"reflect"
 	"time"
 
 	"github.com/superd/superd/supervisor/core"
@@ -136,8 +137,10 @@ func (w *simWorld) expect(ev core.Event) simExpect {
 	}
 	switch ev := ev.(type) {
 	case core.Begin:
-		if ev.KeeperLost || !ev.SameBoot {
-			return simNothing // the keeper there is now was not lost
+		if ev.KeeperLost || !ev.SameBoot || w.brings(ev.Specs) || !w.disk.whole(w.st) {
+			// The keeper there is now was not lost; a configuration may be half
+			// applied; what is made up for lack of a record follows its pool.
+			return simNothing
 		}
 	case core.Recheck, core.Leave, core.Configure:
 		return simNothing
@@ -149,6 +152,16 @@ func (w *simWorld) expect(ev core.Event) simExpect {
 		}
 	}
 	return simAll
+}
+
+// brings tells whether a start brings another configuration than the records have.
+func (w *simWorld) brings(specs []core.Spec) bool {
+	for _, spec := range specs {
+		if p := w.st.Pools[spec.Config.Name]; p == nil || p.Removed || !reflect.DeepEqual(p.Config, spec.Config) {
+			return true
+		}
+	}
+	return len(specs) != len(w.st.Pools)
 }
 
 // sealedBy is the deed after which a command cannot be lost any more: the last record.
