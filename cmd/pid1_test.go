@@ -171,7 +171,7 @@ func TestContainerExitCodes(t *testing.T) {
 		c := &container{daemon: newDaemon(t, "")}
 		c.launch(exec.Command("unshare", "-p", "-f", "--kill-child", c.program(), "-c", c.dir+"/superd.toml"))
 		c.ends(1)
-		if !strings.Contains(c.said(), "/proc is that of another pid namespace") {
+		if !strings.Contains(c.said(), "cannot be the first process of a container: /proc is that of another pid namespace") {
 			t.Error("it did not say why")
 		}
 	})

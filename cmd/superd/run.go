@@ -83,7 +83,7 @@ func runSuperd(file string) error {
 	signal.Notify(signals)
 	takesSignals()
 	if err := proc.CheckProc(); err != nil {
-		return err
+		return fmt.Errorf("cannot supervise processes: %w", err)
 	}
 	path := ownPath()
 	before := takeOver(signals)

@@ -166,6 +166,7 @@ func (f *first) ended(what string, st proc.ExitStatus) {
 		f.opt.Log(what + " (the container is to end: superd leftovers ends the workers)")
 		f.startIn(0)
 	case exited && !f.reached:
+		f.opt.Log(what + " (none has come up yet: the container ends)")
 		f.finish(st.Code)
 	default:
 		d := f.pause()
