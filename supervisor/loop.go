@@ -260,10 +260,7 @@ func (s *Supervisor) end() {
 	if err := s.logs.Close(ctx); err != nil {
 		s.log.Warn("logs are left as they are", "error", err)
 	}
-	// The logs may have used up their time: the keepers have their own.
-	ctx, cancel = context.WithTimeout(context.Background(), drainPatience)
-	defer cancel()
-	s.endKeepers(ctx)
+	s.endKeepers()
 	if !s.quit.Detached && !s.given {
 		os.Remove(s.socketPath())
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/superd/superd/supervisor/aim"
@@ -139,16 +140,20 @@ func (s *Supervisor) rehold() {
 }
 
 // endKeepers ends all keepers when superd ends, or leaves them alone if it was told to.
-func (s *Supervisor) endKeepers(ctx context.Context) {
-	all := s.keepers.list()
-	for i := range all {
-		c := all[len(all)-1-i] // the current one is the last
+// Each has its own time: one that hangs must not leave the others behind.
+func (s *Supervisor) endKeepers() {
+	end := func(c *keeper.Client) error {
+		ctx, cancel := context.WithTimeout(context.Background(), drainPatience)
+		defer cancel()
+		return c.End(ctx)
+	}
+	for _, c := range slices.Backward(s.keepers.list()) { // the current one is the last
 		if s.quit.Detached {
 			c.Close()
 			continue
 		}
 		// A former one may have been told to end with its last run, a moment ago.
-		if err := c.End(ctx); err != nil && !(errors.Is(err, keeper.ErrLost) && s.keepers.ended(c)) {
+		if err := end(c); err != nil && !(errors.Is(err, keeper.ErrLost) && s.keepers.ended(c)) {
 			s.log.Warn("the keeper stays", "pid", c.PID(), "error", err)
 			continue
 		}
