@@ -311,9 +311,12 @@ func (s *Supervisor) takeover() {
 	case h.Failed != "":
 		s.publish(failedUpgrade(s.opt.Version, h.To, h.Failed))
 	default:
-		gap := h.Gap()
+		gap, runs := h.Gap(), "runs"
+		if s.adopted == 1 {
+			runs = "run"
+		}
 		s.publish(core.Notice{Type: "superd.upgraded", PID: os.Getpid(),
-			Message: fmt.Sprintf("from %s to %s, gap %d ms, %d runs kept", h.From, s.opt.Version, gap.Milliseconds(), s.adopted),
+			Message: fmt.Sprintf("from %s to %s, gap %d ms, %d %s kept", h.From, s.opt.Version, gap.Milliseconds(), s.adopted, runs),
 			Data:    map[string]any{"from": h.From, "to": s.opt.Version, "gap_ms": gap.Milliseconds(), "runs": s.adopted}})
 	}
 }

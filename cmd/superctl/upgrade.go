@@ -123,6 +123,10 @@ func (a *app) printUpgraded(ev rpc.Event) error {
 	if a.json {
 		return a.printJSON(ev)
 	}
-	a.print("superd upgraded from %v to %v, gap %v ms, %v runs kept", clean(fmt.Sprint(ev.Data["from"])), clean(fmt.Sprint(ev.Data["to"])), ev.Data["gap_ms"], ev.Data["runs"])
+	runs := "runs"
+	if n, _ := ev.Data["runs"].(float64); n == 1 {
+		runs = "run"
+	}
+	a.print("superd upgraded from %v to %v, gap %v ms, %v %s kept", clean(fmt.Sprint(ev.Data["from"])), clean(fmt.Sprint(ev.Data["to"])), ev.Data["gap_ms"], ev.Data["runs"], runs)
 	return nil
 }

@@ -65,6 +65,11 @@ func run() int {
 	switch {
 	case errors.As(err, &wrong):
 		complain(stderr, err) // each line has its place already
+		var not *notStarted
+		if errors.As(err, &not) {
+			complain(stderr, "superd: not started. Workers of the superd before, if there are any, go on without one:",
+				"correct the configuration (superd check says what is left) and start superd again")
+		}
 		return exitConfig
 	case errors.As(err, &exit):
 		if exit.err != nil {
@@ -82,6 +87,11 @@ func run() int {
 	complain(stderr, "superd:", err)
 	return exitOther
 }
+
+// notStarted is why superd could not even begin: nothing was touched.
+type notStarted struct{ error }
+
+func (e *notStarted) Unwrap() error { return e.error }
 
 // command is the tree of superd's commands. Without one it runs.
 func command() *cobra.Command {

@@ -119,7 +119,7 @@ func runSuperd(file string) error {
 func open(file, path string, f *front, before *takeover) (*supervisor.Supervisor, error) {
 	cfg, err := load(file, nil)
 	if err != nil {
-		return nil, err
+		return nil, &notStarted{err}
 	}
 	for _, w := range cfg.Warnings {
 		f.log.Warn(w.String())

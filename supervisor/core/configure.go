@@ -45,17 +45,18 @@ func (s *State) addPool(spec Spec, starting bool) {
 		p.Workers = append(p.Workers, w)
 		s.touch(p, w)
 	}
-	s.publishPool(p, "pool.added", workersOf(c.Count))
+	s.publishPool(p, "pool.added", plural(c.Count, "worker"))
 	if !starting {
 		s.startPool(p, "the pool was added")
 	}
 }
 
-func workersOf(n int) string {
+// plural is "1 worker", "2 workers".
+func plural(n int, word string) string {
 	if n == 1 {
-		return "1 worker"
+		return "1 " + word
 	}
-	return fmt.Sprintf("%d workers", n)
+	return fmt.Sprintf("%d %ss", n, word)
 }
 
 // changePool takes a pool that exists to its new configuration: what needs new

@@ -2,7 +2,6 @@ package core
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"time"
 )
@@ -18,7 +17,7 @@ func (s *State) begin(ev Begin) {
 	s.Leaving = ev.Leave // nothing is wanted any more
 	adopted := s.reconcile(ev.Found, ev.KeeperLost)
 	if adopted > 0 {
-		s.emit(Publish{Notice{Type: "superd.adopted", Message: fmt.Sprintf("%d runs taken over", adopted),
+		s.emit(Publish{Notice{Type: "superd.adopted", Message: plural(adopted, "run") + " taken over",
 			Data: map[string]any{"runs": adopted}}})
 	}
 	for _, name := range s.names() {
