@@ -215,7 +215,7 @@ func (s *Supervisor) bindKeeper(c, current *keeper.Client) {
 // there is nothing in it, and yet this is no first start. What was set aside, or cannot
 // be read now, is said elsewhere. runs: some were found.
 func (s *Supervisor) forgot(runs bool) string {
-	if !s.records.state.Fresh() || !runs && !s.records.older {
+	if !s.emptied || !runs && !s.records.older {
 		return ""
 	}
 	return fmt.Sprintf("cannot find what was kept in %s: state.db was deleted or emptied, or state_dir is another one than before "+

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/superd/superd/supervisor/aim"
@@ -72,6 +73,7 @@ func newSupervisor(opt Options) *Supervisor {
 func (s *Supervisor) again() *Supervisor {
 	next := newSupervisor(s.opt)
 	next.lock, next.doomed, next.listener, next.given = s.lock, s.doomed, s.listener, s.given
+	next.unread, next.emptied = s.unread, s.emptied // by now it looks as if all were well
 	if s.prepare != nil {
 		s.prepare.close()
 	}
@@ -284,7 +286,7 @@ func (s *Supervisor) recover() error {
 	if err != nil {
 		return fmt.Errorf("cannot read the records: %w", err)
 	}
-	s.damage = damage
+	s.note(damage)
 	aim.At("recover.loaded")
 	s.history = newHistory(s.records.host.Seq, func(limit uint64) { s.recorded(s.records.reserveSeq(limit)) })
 	s.history.resize(workersIn(s.opt.Config))
@@ -346,6 +348,17 @@ func (s *Supervisor) recover() error {
 	s.show.info = true
 	s.publishState()
 	return nil
+}
+
+// note remembers what could not be read, however often superd has to recover.
+func (s *Supervisor) note(damage []string) {
+	for _, d := range damage {
+		if !slices.Contains(s.unread, d) {
+			s.unread = append(s.unread, d)
+		}
+	}
+	s.damage = slices.Clone(s.unread)
+	s.emptied = s.emptied || s.records.state.Fresh()
 }
 
 // outlive says that the superd before has not come to its end.

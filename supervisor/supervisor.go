@@ -85,7 +85,9 @@ type Supervisor struct {
 	unsure   bool // it could not be found out of some run whether it lives
 	oom      victims
 	pending  bool     // the files on disk were refused
-	damage   []string // what could not be read at the start
+	damage   []string // what could not be read at the start, and what else was found amiss
+	unread   []string // what could not be read: by this recovery, or one before that failed
+	emptied  bool     // there was nothing in state_dir, for the first of them
 	trouble  map[string]string
 	watcher  watcher
 	places   places
