@@ -231,7 +231,34 @@ func (s *Supervisor) mayRecheck() {
 		return
 	}
 	s.unsure = false
-	time.AfterFunc(recheckPause, func() { s.inbox.put(s.recheck) })
+	s.recheckLater()
+}
+
+// recheckLater has what lives be compared again after recheckPause.
+func (s *Supervisor) recheckLater() {
+	if s.awaited {
+		return
+	}
+	s.awaited = true
+	time.AfterFunc(recheckPause, func() {
+		s.inbox.put(func() {
+			s.awaited = false
+			s.recheck()
+		})
+	})
+}
+
+// recheckSoon has it compared by the loop, once for all who ask before that is begun:
+// with a keeper all the spawns are lost that are on their way to it. It may be called
+// from anywhere.
+func (s *Supervisor) recheckSoon() {
+	if s.doubted.Swap(true) {
+		return
+	}
+	s.inbox.put(func() {
+		s.doubted.Store(false)
+		s.recheck()
+	})
 }
 
 // fifoHolder is the leader of the session whose standard output is a run's FIFO;
@@ -289,7 +316,7 @@ func (s *Supervisor) recheck() {
 	if err != nil {
 		s.log.Warn("the keeper does not say what lives", "error", err)
 		if !errors.Is(err, keeper.ErrLost) { // else the next one will be asked
-			time.AfterFunc(recheckPause, func() { s.inbox.put(s.recheck) })
+			s.recheckLater()
 		}
 		return
 	}

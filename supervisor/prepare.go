@@ -179,7 +179,7 @@ func (q *preparer) prepare(p *preparation) {
 	case errors.Is(err, keeper.ErrLost):
 		// The keeper that it went to is gone, and may have begun it or not.
 		q.done(p.run)
-		q.s.inbox.put(q.s.recheck)
+		q.s.recheckSoon()
 	case !errors.As(err, &sent) && p.taken.Swap(true):
 		q.s.logs.Ended(p.run) // cancelled meanwhile, and answered
 	default:

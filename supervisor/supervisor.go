@@ -75,6 +75,8 @@ type Supervisor struct {
 	// see learnNames. It is set on the loop.
 	known atomic.Pointer[map[string]uint32]
 
+	doubted atomic.Bool // recheckSoon was called, and the loop has not come to it
+
 	// Below is the loop's alone.
 	state    *core.State
 	keepers  *keepers
@@ -83,6 +85,7 @@ type Supervisor struct {
 	nextRef  uint64
 	adopted  int
 	unsure   bool // it could not be found out of some run whether it lives
+	awaited  bool // recheckLater has set a timer
 	oom      victims
 	pending  bool     // the files on disk were refused
 	damage   []string // what could not be read at the start, and what else was found amiss
