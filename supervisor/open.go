@@ -23,9 +23,9 @@ import (
 // lockPatience is how long a predecessor may take to die. What it left between
 // fork and exec holds its lock too: whoever has the lock knows that no process
 // is on its way that nobody counts.
-const lockPatience = 30 * time.Second
+var lockPatience = 30 * time.Second // changed by tests alone
 
-// ErrRunning means that another superd answers for the same runtime_dir.
+// ErrRunning means that another superd has the same runtime_dir or state_dir.
 var ErrRunning = errors.New("another superd runs")
 
 // Open recovers: it takes the lock, reads what was recorded, asks the keeper
@@ -101,7 +101,7 @@ func (s *Supervisor) open() error {
 	var err error
 	os.RemoveAll(opt.Config.RuntimeDir + "/try") // of a superd that was killed in an upgrade
 	if s.records, err = openRecords(opt.Config.RuntimeDir, opt.Config.StateDir); err != nil {
-		return tooOld(fmt.Errorf("cannot keep records: %w", err))
+		return tooOld(s.rivalled(fmt.Errorf("cannot keep records: %w", err)))
 	}
 	if err := logs.CheckNotes(opt.Config.RuntimeDir); errors.Is(err, logs.ErrNewer) {
 		return tooOld(err)
@@ -159,7 +159,7 @@ func (s *Supervisor) takeFolder() error {
 			return fmt.Errorf("%w: it answers on %s (stop it with superctl shutdown, or use another runtime_dir)", ErrRunning, s.socketPath())
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("cannot lock %s: another process has held it for %s and no superd answers (is one stopped, or hanging?)", dir, lockPatience)
+			return silent(dir + "/lock")
 		}
 	}
 }

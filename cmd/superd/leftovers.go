@@ -42,7 +42,7 @@ func leftovers(file string) error {
 	}
 	s, err := supervisor.OpenLeftovers(opt, ask)
 	switch {
-	case errors.Is(err, supervisor.ErrRunning):
+	case err == supervisor.ErrRunning: // not one that has the state_dir alone: that comes with words of its own
 		fmt.Fprintf(os.Stderr, "superd: nothing is touched: a superd lives in %s\n", cfg.RuntimeDir)
 		return nil
 	case err != nil:

@@ -77,6 +77,18 @@ func holders(path string) ([]int, error) {
 	return lockedBy(data, st.Ino), nil
 }
 
+// Holder is the process that has a lock as Lock takes it, lives, and will go on living;
+// 0: there is none, or it cannot be known who it is.
+func Holder(path string) int {
+	pids, _ := holders(path)
+	for _, pid := range pids {
+		if pid > 0 && unix.Kill(pid, 0) != unix.ESRCH && !doomed(pid) {
+			return pid
+		}
+	}
+	return 0
+}
+
 func lockedBy(locks []byte, inode uint64) (pids []int) {
 	for line := range bytes.Lines(locks) {
 		f := strings.Fields(string(line)) // 1: FLOCK ADVISORY WRITE 4711 fe:00:1234 0 EOF

@@ -25,7 +25,13 @@ func TestTakeOverOfTheLiving(t *testing.T) {
 	if pids, err := holders(path); err != nil || !slices.Equal(pids, []int{os.Getpid()}) {
 		t.Errorf("held by %v, %v", pids, err)
 	}
+	if pid := Holder(path); pid != os.Getpid() {
+		t.Errorf("held by %d", pid)
+	}
 	lock.Close()
+	if pid := Holder(path); pid != 0 {
+		t.Errorf("nobody has it, and it is held by %d", pid)
+	}
 	if _, _, err := TakeOver(path); !errors.Is(err, ErrLocked) {
 		t.Errorf("taken over from nobody: %v", err)
 	}
