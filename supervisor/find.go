@@ -178,7 +178,7 @@ func (s *Supervisor) orphan(p *core.Pool, w *core.Worker) (core.Found, bool) {
 	pid, ticks := run.PID, run.StartTicks
 	if pid == 0 || ticks == 0 {
 		var err error
-		if pid, ticks, err = s.fifoHolder(run.ID); err != nil {
+		if pid, ticks, err = fifoHolder(s.fifo(run.ID, "out")); err != nil {
 			return s.unclear(p, w, err), true
 		}
 	}
@@ -263,14 +263,14 @@ func (s *Supervisor) recheckSoon() {
 
 // fifoHolder is the leader of the session whose standard output is a run's FIFO;
 // pid 0: there is none.
-func (s *Supervisor) fifoHolder(run string) (pid int, ticks uint64, err error) {
+func fifoHolder(fifo string) (pid int, ticks uint64, err error) {
 	var st unix.Stat_t
-	err = unix.Stat(s.fifo(run, "out"), &st)
+	err = unix.Stat(fifo, &st)
 	if errors.Is(err, os.ErrNotExist) {
 		return 0, 0, nil
 	}
 	if err != nil {
-		return 0, 0, &os.PathError{Op: "stat", Path: s.fifo(run, "out"), Err: err}
+		return 0, 0, &os.PathError{Op: "stat", Path: fifo, Err: err}
 	}
 	holders, err := proc.HoldersOf(st.Dev, st.Ino)
 	if err != nil {
@@ -289,8 +289,10 @@ func (s *Supervisor) fifoHolder(run string) (pid int, ticks uint64, err error) {
 }
 
 func (s *Supervisor) fifo(run, stream string) string {
-	return s.opt.Config.RuntimeDir + "/fifos/" + run + "." + stream
+	return fifoIn(s.opt.Config.RuntimeDir, run, stream)
 }
+
+func fifoIn(dir, run, stream string) string { return dir + "/fifos/" + run + "." + stream }
 
 // prune removes what is left of the logs of runs that nobody knows any more.
 func (s *Supervisor) prune(found map[string]core.Found) {

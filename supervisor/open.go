@@ -103,6 +103,10 @@ func (s *Supervisor) open() error {
 	if s.records, err = openRecords(opt.Config.RuntimeDir, opt.Config.StateDir); err != nil {
 		return tooOld(s.rivalled(fmt.Errorf("cannot keep records: %w", err)))
 	}
+	if err := s.checkMoved(); err != nil {
+		s.records.close()
+		return err
+	}
 	if err := logs.CheckNotes(opt.Config.RuntimeDir); errors.Is(err, logs.ErrNewer) {
 		return tooOld(err)
 	}
@@ -338,6 +342,9 @@ func (s *Supervisor) recover() error {
 	aim.At("recover.decided")
 	s.records.replayExits(s.state)
 	s.recorded(s.records.belong())
+	if !s.opt.leftovers {
+		s.recorded(s.records.keepIn(s.opt.Config.RuntimeDir))
+	}
 	s.agreed()
 	s.mayRecheck()
 	s.prune(found)

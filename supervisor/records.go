@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/superd/superd/supervisor/core"
-	"github.com/superd/superd/supervisor/proc"
 	"github.com/superd/superd/supervisor/store"
 	"golang.org/x/sys/unix"
 )
@@ -130,12 +129,7 @@ func newRecords(dir *store.Dir, state *store.State) *records {
 // load reads what was kept. sameBoot tells whether the instants in it are of
 // this boot; damage is what could not be read, in words.
 func (r *records) load(st *core.State) (sameBoot bool, damage []string, err error) {
-	bootID, err := proc.BootID()
-	if err != nil {
-		return false, nil, err
-	}
-	ns, err := proc.PIDNamespace()
-	if err != nil {
+	if r.world, err = thisWorld(); err != nil {
 		return false, nil, err
 	}
 	if data, ok, err := r.dir.GetFile(superdRecord); err != nil {
@@ -153,7 +147,6 @@ func (r *records) load(st *core.State) (sameBoot bool, damage []string, err erro
 			boot = hostRecord{}
 		}
 	}
-	r.world = hostRecord{BootID: bootID, PIDNamespace: ns, NamespaceStart: proc.NamespaceStart()}
 	sameBoot = boot.sameWorld(r.world)
 	if data, ok := r.values.Get(superdBucket, seqKey); ok {
 		var seq uint64

@@ -79,6 +79,9 @@ func run() int {
 	case errors.Is(err, supervisor.ErrRunning):
 		complain(stderr, "superd:", err)
 		return exitRunning
+	case errors.Is(err, supervisor.ErrMoved):
+		complain(stderr, "superd:", err)
+		return exitConfig
 	}
 	if !understood {
 		fmt.Fprintf(os.Stderr, "superd: %v (see superd --help)\n", err)

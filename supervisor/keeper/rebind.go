@@ -157,6 +157,17 @@ func living(dir string, beside []int) (process, bool) {
 	return process{}, false
 }
 
+// Living is the pid of a keeper of dir that lives, whether or not it can be called, or
+// the folder is still there; 0: there is none.
+func Living(dir string) int {
+	p, ok := living(dir, nil)
+	if !ok {
+		return 0
+	}
+	p.close()
+	return p.pid
+}
+
 // pinKeeper opens a keeper's process.
 func pinKeeper(pid int, dir string) (process, error) {
 	fd, err := proc.OpenPIDFD(pid)

@@ -24,10 +24,15 @@ const lockPause = 10 * time.Millisecond
 // ErrLocked when the time is over.
 //
 // The file is never removed: else two processes could lock two files of one name.
-func Lock(path string, wait time.Duration) (*os.File, error) {
+func Lock(path string, wait time.Duration) (*os.File, error) { return lock(path, os.O_CREATE, wait) }
+
+// LockExisting is Lock of a file that is not made: the error is os.ErrNotExist then.
+func LockExisting(path string, wait time.Duration) (*os.File, error) { return lock(path, 0, wait) }
+
+func lock(path string, create int, wait time.Duration) (*os.File, error) {
 	deadline := time.Now().Add(wait)
 	for {
-		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+		f, err := os.OpenFile(path, os.O_RDWR|create|unix.O_NOFOLLOW, 0o600)
 		if err != nil {
 			return nil, fmt.Errorf("cannot lock: %w", err)
 		}
