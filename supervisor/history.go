@@ -24,7 +24,7 @@ type history struct {
 	limit  uint64 // reserved so far
 	more   chan struct{}
 	waited bool // somebody holds more
-	// reserve keeps a number that no event has reached yet.
+	// reserve keeps a number that no event has reached yet. It may add events.
 	reserve func(limit uint64)
 }
 
@@ -33,15 +33,18 @@ func newHistory(reserved uint64, reserve func(uint64)) *history {
 	return &history{last: reserved, limit: reserved, size: minEvents, more: make(chan struct{}), reserve: reserve}
 }
 
-// add gives a notice its number and place.
+// add gives a notice its number and place. It is called on the loop.
 func (h *history) add(at time.Time, n core.Notice) Event {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.last++
-	if h.last > h.limit {
-		h.limit = h.last + seqBlock
-		h.reserve(h.limit)
+	if h.last >= h.limit {
+		h.limit = h.last + 1 + seqBlock
+		limit := h.limit
+		h.mu.Unlock() // what goes wrong in it is an event, too
+		h.reserve(limit)
+		h.mu.Lock()
 	}
+	h.last++
 	e := Event{Seq: h.last, Time: at, Notice: n}
 	if len(h.ring) < h.size {
 		h.ring = append(h.ring, e)

@@ -24,6 +24,38 @@ func TestHistoryNumbersNeverGoBack(t *testing.T) {
 	}
 }
 
+// TestHistoryTellsOfItsOwnTrouble: that a number cannot be kept is an event like
+// any other, and comes while another one is being added.
+func TestHistoryTellsOfItsOwnTrouble(t *testing.T) {
+	var h *history
+	told := 0
+	h = newHistory(0, func(uint64) {
+		told++
+		h.add(time.Time{}, core.Notice{Type: "superd.degraded"})
+	})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 2500 {
+			h.add(time.Time{}, core.Notice{Type: "x"})
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(30 * time.Second):
+		t.Fatal("it waits for itself")
+	}
+	events, _, _ := h.after(0, 5000)
+	if told == 0 || len(events) != 2500+told {
+		t.Fatalf("%d events, and %d times it was told that no number could be kept", len(events), told)
+	}
+	for i, e := range events {
+		if e.Seq != uint64(i+1) {
+			t.Fatalf("event %d has the number %d", i+1, e.Seq)
+		}
+	}
+}
+
 func TestHistoryForgetsTheOldest(t *testing.T) {
 	h := newHistory(0, func(uint64) {})
 	h.size = 10
