@@ -91,15 +91,11 @@ func (s *Supervisor) recorded(err error) {
 	if err != nil && s.trouble["records"] == "" {
 		s.degrade("records", fmt.Sprintf("%v (superd goes on; after a crash it would know less; it is tried again every %s)", err, mendPause))
 	}
-	if !s.catching {
-		s.catching = true
-		time.AfterFunc(mendPause, func() { s.inbox.put(s.catchUp) })
-	}
+	s.later(&s.catching, mendPause, s.catchUp)
 }
 
 // catchUp writes the runtime records again that could not be written.
 func (s *Supervisor) catchUp() {
-	s.catching = false
 	s.records.catchUp(s.state)
 	s.recorded(nil)
 }

@@ -231,21 +231,7 @@ func (s *Supervisor) mayRecheck() {
 		return
 	}
 	s.unsure = false
-	s.recheckLater()
-}
-
-// recheckLater has what lives be compared again after recheckPause.
-func (s *Supervisor) recheckLater() {
-	if s.awaited {
-		return
-	}
-	s.awaited = true
-	time.AfterFunc(recheckPause, func() {
-		s.inbox.put(func() {
-			s.awaited = false
-			s.recheck()
-		})
-	})
+	s.later(&s.awaited, recheckPause, s.recheck)
 }
 
 // recheckSoon has it compared by the loop, once for all who ask before that is begun:
@@ -318,7 +304,7 @@ func (s *Supervisor) recheck() {
 	if err != nil {
 		s.log.Warn("the keeper does not say what lives", "error", err)
 		if !errors.Is(err, keeper.ErrLost) { // else the next one will be asked
-			s.recheckLater()
+			s.later(&s.awaited, recheckPause, s.recheck)
 		}
 		return
 	}

@@ -188,6 +188,21 @@ func (b *inbox) put(do func()) {
 	}
 }
 
+// later has the loop do something after a pause: once for all who want it meanwhile,
+// which set remembers. It is the loop's alone.
+func (s *Supervisor) later(set *bool, pause time.Duration, do func()) {
+	if *set {
+		return
+	}
+	*set = true
+	time.AfterFunc(pause, func() {
+		s.inbox.put(func() {
+			*set = false
+			do()
+		})
+	})
+}
+
 func (s *Supervisor) takeInbox() {
 	s.inbox.mu.Lock()
 	queue := s.inbox.queue

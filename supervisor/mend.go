@@ -26,6 +26,7 @@ type places struct {
 	control identity                    // of the control socket
 	keepers map[*keeper.Client]identity // of their sockets
 	asked   bool                        // a keeper is making its socket again
+	again   bool                        // mending is about to be tried again
 	renewed int                         // how often the durable state was written anew
 	// unrecorded is how many runs were taken over at the start because they live,
 	// after runtime_dir had been deleted.
@@ -90,7 +91,7 @@ func (s *Supervisor) mend() {
 	made, err := s.mendRuntime()
 	if err != nil {
 		s.degrade("runtime_dir", fmt.Sprintf("cannot mend runtime_dir: %v (it is tried again every %s)", err, mendPause))
-		time.AfterFunc(mendPause, func() { s.inbox.put(s.mend) })
+		s.later(&s.places.again, mendPause, s.mend)
 	} else {
 		s.degrade("runtime_dir", "")
 	}
@@ -125,6 +126,7 @@ func (s *Supervisor) mendRuntime() (made []string, err error) {
 			errs = append(errs, fmt.Errorf("cannot write the records again: %w", err))
 		} else {
 			made = append(made, "records")
+			s.recorded(nil) // what could not be written while they were away is in them
 		}
 	}
 	parts, err := s.logs.Mend()

@@ -85,7 +85,7 @@ type Supervisor struct {
 	nextRef  uint64
 	adopted  int
 	unsure   bool // it could not be found out of some run whether it lives
-	awaited  bool // recheckLater has set a timer
+	awaited  bool // what lives is about to be compared again
 	oom      victims
 	pending  bool     // the files on disk were refused
 	damage   []string // what could not be read at the start, and what else was found amiss
