@@ -237,17 +237,38 @@ func (a *app) cutShort(parent context.Context, err error, list []*pursuit, shown
 	case parent.Err() != nil:
 		f.code = exitInterrupted
 	case errors.Is(err, context.DeadlineExceeded) || a.timeout > 0 && time.Since(a.began) >= a.timeout:
+		if silent := a.silent(parent); silent != nil {
+			f = a.failure(silent)
+		}
 	default:
 		f = a.failure(err)
+	}
+	end := "%s: still %s (%s); it goes on"
+	if f.code == rpc.ExitUnreachable {
+		end = "%s: was still %s (%s) when superd was last heard of"
 	}
 	names := make([]string, len(left))
 	for i, p := range left {
 		names[i] = p.target.pool.Name
-		line := fmt.Sprintf("%s: still %s (%s); it goes on", p.target.String(), p.verb.doing, p.summary(time.Now()))
+		line := fmt.Sprintf(end, p.target.String(), p.verb.doing, p.summary(time.Now()))
 		f.text = strings.TrimPrefix(f.text+"\n"+line, "\n")
 	}
 	f.next = append(f.next, "superctl status -w "+strings.Join(names, " ")+" follows it")
 	return f
+}
+
+// silence is how long superd may take to say that it is there.
+const silence = time.Second
+
+// silent tells that superd does not answer any more: then it is not known whether
+// anything goes on.
+func (a *app) silent(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, silence)
+	defer cancel()
+	if _, _, err := a.connect().Status(ctx); err != nil {
+		return rpc.Errorf(rpc.KindUnreachable, "cannot reach superd: it does not answer any more")
+	}
+	return nil
 }
 
 // merge makes one failure of two; the first one's code stands.
