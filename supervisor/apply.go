@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"syscall"
 
@@ -179,47 +178,6 @@ func workersIn(cfg *config.Config) int {
 		n += p.Count
 	}
 	return n
-}
-
-// specs resolves the directories of all pools.
-func (s *Supervisor) specs(ctx context.Context, cfg *config.Config) []core.Spec {
-	ctx, cancel := context.WithTimeout(ctx, resolvePatience)
-	defer cancel()
-	specs := make([]core.Spec, 0, len(cfg.Pools))
-	for _, p := range cfg.Pools {
-		specs = append(specs, core.Spec{Config: p, Release: s.release(ctx, p)})
-	}
-	slices.SortFunc(specs, func(a, b core.Spec) int {
-		if a.Config.Name < b.Config.Name {
-			return -1
-		}
-		return 1
-	})
-	return specs
-}
-
-// release is a pool's directory with its symlinks resolved; empty when it differs
-// from worker to worker. One that cannot be resolved, or not in time, stays as
-// it is written: the start says what is wrong with it.
-func (s *Supervisor) release(ctx context.Context, p *config.Pool) string {
-	dir, fixed := p.FixedDirectory()
-	if !fixed {
-		return ""
-	}
-	resolved := make(chan string, 1)
-	go func() {
-		path, err := filepath.EvalSymlinks(dir)
-		if err != nil {
-			path = dir
-		}
-		resolved <- path
-	}()
-	select {
-	case path := <-resolved:
-		return path
-	case <-ctx.Done():
-		return dir
-	}
 }
 
 // forwards are the commands that a signal to superd means.

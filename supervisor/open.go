@@ -280,10 +280,6 @@ func (s *Supervisor) outlive() {
 	}()
 }
 
-// resolvePatience is how long the directories of all pools may take to be
-// resolved, at the start and whenever somebody asks for something that needs it.
-const resolvePatience = 5 * time.Second
-
 func randomSeed() (uint64, error) {
 	var b [8]byte
 	if _, err := rand.Read(b[:]); err != nil {

@@ -67,6 +67,7 @@ type Supervisor struct {
 	applying sync.Mutex // one Apply at a time
 	helpers  helpers
 	doors    doors
+	resolver resolver
 
 	upgrading sync.Mutex // one Upgrade at a time
 
