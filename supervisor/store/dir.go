@@ -223,7 +223,8 @@ func (d *Dir) names(suffix string) ([]string, error) {
 	return names, err
 }
 
-// checkName keeps names within the folder. None can be that of an unfinished file: each gets an ending.
+// checkName keeps names within the folder. None can be that of an unfinished file:
+// each gets an ending.
 func checkName(name string) error {
 	if name == "" || len(name) > 128 || name[0] == '.' {
 		return fmt.Errorf("cannot use %q as a record's name: 1 to 128 characters, not a leading dot", name)

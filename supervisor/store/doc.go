@@ -21,7 +21,7 @@
 // The package knows bytes and names, not what they mean: encoding a worker, and
 // deciding what follows from a lost record, are its callers' affair. It must
 // never delete what it could not read, and never make a caller wait for a disk
-// except in [State.Flush] and [State.Close], where that is asked for.
+// except in [State.Flush], [State.Close] and [State.History], where that is asked for.
 //
 // Start reading in copy.go (the form of one copy), then table.go; the other half
 // begins in state.go, and history.go goes on from there.

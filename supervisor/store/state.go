@@ -11,9 +11,10 @@ import (
 )
 
 // State is what outlives a reboot: values by bucket and key, and histories (see
-// Append). All values are held in memory; reading never touches the disk, and a write is queued for a goroutine
-// that follows behind, so that neither a slow nor a broken disk delays anybody
-// but those who call Flush or Close. All methods are safe for concurrent use.
+// Append). All values are held in memory; reading them never touches the disk, and a
+// write is queued for a goroutine that follows behind, so that neither a slow nor a
+// broken disk delays anybody but those who call Flush, Close or History. All methods
+// are safe for concurrent use.
 //
 // A disk that is read-only, full or gone makes the state degraded, not unusable:
 // the values stay in memory, and the disk is tried again every few seconds.
