@@ -16,7 +16,7 @@ func TestKeeperDiesInRecovery(t *testing.T) {
 	s := newSoakOf(t, 1, 12)
 	s.start()
 	s.settle()
-	for _, point := range []string{"keeper.list", "keeper.hold", "keeper.adopt"} {
+	for _, point := range []string{"keeper.begin", "keeper.list", "keeper.hold", "keeper.adopt"} {
 		before, _ := s.aims.table.Fired(point)
 		s.step("aim at %s", point)
 		if point != "keeper.list" { // then there is something to be adopted and held

@@ -50,6 +50,7 @@ var soakPoints = []soakPoint{
 	// A keeper has died, and another one takes its runs over.
 	{name: "lost.dialed", provoke: killKeeper}, {name: "lost.reheld", provoke: killKeeper}, {name: "adopt.found", provoke: killKeeper},
 	{name: "adopt.asked", provoke: killKeeper}, {name: "keeper.adopt", provoke: killKeeper}, {name: "keeper.hold", provoke: killKeeper},
+	{name: "keeper.begin", provoke: killKeeper},
 	// An upgrade: the other program is tried, executed, and recovers.
 	{name: "try.copied", provoke: upgrade}, {name: "upgrade.tried", provoke: upgrade}, {name: "upgrade.suspended", provoke: upgrade},
 	{name: "upgrade.still", provoke: upgrade}, {name: "upgrade.execute", provoke: upgrade}, {name: "upgrade.executed", provoke: upgrade},

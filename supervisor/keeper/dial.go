@@ -168,8 +168,21 @@ func reach(dir, name string, opts Options) (*Client, error) {
 	return c, nil
 }
 
-// startAndReach starts a keeper. One that does not answer is killed: it has no runs.
-func startAndReach(dir string, opts Options) (*Client, error) {
+// starts is how many keepers are started in a row when each dies before its first word.
+const starts = 5
+
+// startAndReach starts a keeper, and another one should somebody kill it at once.
+func startAndReach(dir string, opts Options) (c *Client, err error) {
+	for range starts {
+		if c, err = startOne(dir, opts); !errors.Is(err, errHungUp) {
+			break
+		}
+	}
+	return c, err
+}
+
+// startOne starts a keeper. One that does not answer is killed: it has no runs.
+func startOne(dir string, opts Options) (*Client, error) {
 	pidfd, err := start(dir, opts)
 	if err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/superd/superd/supervisor/aim"
 	"github.com/superd/superd/supervisor/proc"
 	"golang.org/x/sys/unix"
 )
@@ -76,6 +77,7 @@ func keep(dir string, fd int, begin func(*keeper) error) error {
 			return err
 		}
 	}
+	aim.At("keeper.begin")
 	unix.CloseOnExec(fd)
 	unix.SetNonblock(fd, true)
 	closeInherited()
