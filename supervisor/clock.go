@@ -17,6 +17,18 @@ func now() core.Time {
 	return core.Time{Boot: time.Duration(ts.Nano()), Wall: time.Now().Round(0)}
 }
 
+// forkedAt is when a process was forked, by field 22 of its /proc/PID/stat, which
+// counts hundredths of seconds of CLOCK_BOOTTIME (proc_pid_stat(5)); now if that is
+// not known.
+func forkedAt(ticks uint64) core.Time {
+	at := now()
+	boot := time.Duration(ticks) * (time.Second / 100)
+	if ticks == 0 || boot > at.Boot {
+		return at
+	}
+	return core.Time{Boot: boot, Wall: at.Wall.Add(boot - at.Boot)}
+}
+
 // alarmClock wakes the loop at an instant of CLOCK_BOOTTIME. Go's own timers
 // run on CLOCK_MONOTONIC, which stands still while the machine sleeps.
 type alarmClock struct {

@@ -155,7 +155,7 @@ func (s *Supervisor) restore(p *core.Pool, i int, r keeper.RunState, found map[s
 			return
 		}
 	}
-	s.state.Restore(p, w, r.Run, found[r.Run], now())
+	s.state.Restore(p, w, r.Run, found[r.Run], forkedAt(r.StartTicks), now())
 	s.unrecorded(p, i, r.Run, r.PID)
 }
 

@@ -337,7 +337,7 @@ func (w *simWorld) restore(st *core.State, k *simKeeper, found map[string]core.F
 			r.alone = true
 			continue
 		}
-		st.Restore(p, p.Workers[index], r.id, found[r.id], w.now)
+		st.Restore(p, p.Workers[index], r.id, found[r.id], w.now, w.now)
 	}
 }
 

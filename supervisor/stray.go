@@ -64,7 +64,7 @@ func (s *Supervisor) strays(found map[string]core.Found, started bool) map[strin
 		if n, err := strconv.Atoi(stray.Env["SUPERD_REVISION"]); err == nil && p.Revision(n) != nil {
 			w.Revision = n
 		}
-		s.state.Restore(p, w, stray.Run, core.Found{PID: stray.PID, StartTicks: stray.StartTicks, Started: true}, now())
+		s.state.Restore(p, w, stray.Run, core.Found{PID: stray.PID, StartTicks: stray.StartTicks, Started: true}, forkedAt(stray.StartTicks), now())
 		recorded[stray.Run], live[stray.Run] = w.Run, true
 		s.unrecorded(p, w.Index, stray.Run, stray.PID)
 	}

@@ -94,7 +94,7 @@ func TestRestoreWhatIsFound(t *testing.T) {
 			s, now := New(1), bootStart
 			spec := Spec{Config: basePool("a"), Release: "/"}
 			p := s.Rebuild(spec, now)
-			s.Restore(p, p.Workers[0], "run", c.found, now)
+			s.Restore(p, p.Workers[0], "run", c.found, now, now)
 			actions := s.Step(now, Begin{Specs: []Spec{spec}, Found: map[string]Found{"run": c.found}, SameBoot: true})
 			if err := s.Check(); err != nil {
 				t.Error(err)

@@ -3,15 +3,15 @@ package core
 // Restore gives a loaded worker a run that is found although no record tells of it.
 // It comes before Begin, which then finds the worker as it should be, be it that the
 // run lives, that its program is still to be executed, or that only what it left
-// behind is there.
-func (s *State) Restore(p *Pool, w *Worker, run string, f Found, now Time) {
+// behind is there. started is when its process was forked.
+func (s *State) Restore(p *Pool, w *Worker, run string, f Found, started, now Time) {
 	if w.Run != nil {
 		delete(s.runs, w.Run.ID)
 	}
 	w.State, w.Since, w.Again, w.NextStart = Starting, now, false, Time{}
 	w.Run = &Run{ID: run, Revision: w.Revision, RequestedAt: now, PID: f.PID, StartTicks: f.StartTicks, Signals: f.Signals}
 	if f.Started {
-		w.State, w.Run.StartedAt = Running, now
+		w.State, w.Since, w.Run.StartedAt = Running, started, started
 	}
 	if d := p.Deployment; d != nil && w.Revision == d.To {
 		w.Run.Deployment = d.ID
