@@ -137,9 +137,10 @@ func (w *simWorld) expect(ev core.Event) simExpect {
 	}
 	switch ev := ev.(type) {
 	case core.Begin:
-		if ev.KeeperLost || !ev.SameBoot || w.brings(ev.Specs) || !w.disk.whole(w.st) {
+		if ev.KeeperLost || !ev.SameBoot || w.brings(ev.Specs) || !w.disk.whole(w.st) || w.late() {
 			// The keeper there is now was not lost; a configuration may be half
-			// applied; what is made up for lack of a record follows its pool.
+			// applied; what is made up for lack of a record follows its pool; and of
+			// what is late, the second superd finds some done by the first.
 			return simNothing
 		}
 	case core.Recheck, core.Leave, core.Configure:
@@ -162,6 +163,22 @@ func (w *simWorld) brings(specs []core.Spec) bool {
 		}
 	}
 	return len(specs) != len(w.st.Pools)
+}
+
+// late tells whether a restart or a deployment was due while no superd was there.
+func (w *simWorld) late() bool {
+	due := func(t core.Time) bool { return !t.IsZero() && t.Boot <= w.now.Boot }
+	for _, p := range w.st.Pools {
+		if d := p.Deployment; d != nil && due(d.Progress.Add(p.Config.Update.ProgressDeadline)) {
+			return true
+		}
+		for _, worker := range p.Workers {
+			if due(worker.NextStart) || p.Deployment != nil && worker.Step != nil && due(worker.Step.Deadline) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // sealedBy is the deed after which a command cannot be lost any more: the last record.

@@ -88,8 +88,10 @@ func (s *State) enforce() {
 				if w.State != Stopped {
 					s.cue(p, w, cue{on: onStop, reason: "it is not wanted any more"})
 				}
-			case w.State == Stopping && w.Run.Exit == nil && !w.Run.Stop.Failure:
-				w.Again = true
+			case w.State == Stopping && w.Run.Exit == nil && !w.Run.Stop.Failure && !w.Again:
+				// It was being stopped, by the end of superd or before it was wanted
+				// again: what follows is a start, and nobody's restart.
+				s.startAgain(p, w, cue{})
 			}
 		}
 	}
