@@ -72,10 +72,7 @@ func (c *container) place(program string) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		c.t.Fatal(err)
 	}
-	if err := os.WriteFile(path+".new", []byte(program), 0o755); err != nil {
-		c.t.Fatal(err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
+	if err := putProgram(path, []byte(program)); err != nil {
 		c.t.Fatal(err)
 	}
 }
@@ -307,7 +304,7 @@ func (c *container) image(config string, uid int) {
 		files[name] = string(data)
 	}
 	for name, data := range files {
-		if err := os.WriteFile(filepath.Join(c.dir, "image", name), []byte(data), 0o755); err != nil {
+		if err := putProgram(filepath.Join(c.dir, "image", name), []byte(data)); err != nil {
 			c.t.Fatal(err)
 		}
 	}

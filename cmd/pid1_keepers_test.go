@@ -21,7 +21,7 @@ func TestContainerKeepers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(c.dir+"/superd-2.2", data, 0o755); err != nil {
+	if err := putProgram(c.dir+"/superd-2.2", data); err != nil {
 		t.Fatal(err)
 	}
 	pids := func() string { return fmt.Sprint(c.worker("w", 0)["pid"], c.worker("w", 1)["pid"]) }

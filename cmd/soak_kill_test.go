@@ -133,7 +133,7 @@ func newAims(s *soak) *aims {
 	for _, name := range []string{"superd", "soakworker"} {
 		data, err := os.ReadFile(filepath.Join(built, name))
 		if err == nil {
-			err = os.WriteFile(programs+name, data, 0o755)
+			err = putProgram(programs+name, data)
 		}
 		if err != nil {
 			s.t.Fatal(err)

@@ -105,8 +105,7 @@ func build(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.MkdirAll(filepath.Dir(to), 0o755))
 	data, err := os.ReadFile(from)
 	ts.Check(err)
-	ts.Check(os.WriteFile(to+".new", data, 0o755))
-	ts.Check(os.Rename(to+".new", to))
+	ts.Check(putProgram(to, data))
 }
 
 // use PATH has up start that program.

@@ -35,7 +35,7 @@ func users(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		own := filepath.Join(h.dir, "getent")
 		text := strings.ReplaceAll(ts.ReadFile(args[2]), "@WORK@", ts.Getenv("WORK"))
-		ts.Check(os.WriteFile(own, []byte(text), 0o755))
+		ts.Check(putProgram(own, []byte(text)))
 		mount += fmt.Sprintf("mount --bind '%s' '%s' && ", own, getent)
 	}
 	h.wrap = []string{"unshare", "-m", "--propagation", "private", "sh", "-c", mount + `exec "$@"`, "sh"}

@@ -357,6 +357,7 @@ update.min_healthy_time = "100ms"
 // its stop sequence says.
 func poweroff(l *lab) {
 	l.configure(lasting)
+	l.run("rm", "-r", "/run/superd") // of a superd with another state_dir
 	l.run("sh", "-c", "printf '[Service]\nStandardError=append:/lab/superd.log\n' >/etc/systemd/system/superd.service.d/log.conf; systemctl daemon-reload")
 	l.run("systemctl", "start", "superd")
 	l.is("StatusText", "2 pools, 3/3 healthy")
