@@ -196,6 +196,12 @@ func (c *Client) once(ctx context.Context, r Request, body []byte) (json.RawMess
 }
 
 func (c *Client) send(ctx context.Context, r Request, body []byte) (*http.Response, error) {
+	if !r.Repeat {
+		// On a connection that was used before, superd's hanging up could cross with
+		// the request, and nobody would know whether it was read. A superd that goes
+		// away waits for what comes on a new one.
+		c.http.CloseIdleConnections()
+	}
 	var reader io.Reader
 	if body != nil {
 		reader = bytes.NewReader(body)

@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -360,6 +361,49 @@ func TestUnreadRequestIsSentAgain(t *testing.T) {
 	}
 	if want := []string{"POST /v1/pools/x/signal", "POST /v1/pools/x/signal"}; !slices.Equal(got, want) {
 		t.Errorf("superd has read %v", got)
+	}
+}
+
+// A server that hangs up on connections at rest, as one does that goes away, never
+// meets a request that must not be sent twice.
+func TestOnceMeansANewConnection(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	var mu sync.Mutex
+	used := map[net.Conn]int{}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { answerJSON(w, 200, struct{}{}) }),
+		ConnState: func(c net.Conn, state http.ConnState) {
+			mu.Lock()
+			defer mu.Unlock()
+			if state == http.StateActive {
+				used[c]++
+			}
+		},
+	}
+	go s.Serve(l)
+	defer s.Close()
+	c := newTestClient(t, Options{Sockets: []string{path}})
+	for range 3 {
+		if _, _, err := c.Status(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.Do(t.Context(), Request{Method: "POST", Path: "/v1/apply"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	var times []int
+	for _, n := range used {
+		times = append(times, n)
+	}
+	slices.Sort(times)
+	if !slices.Equal(times, []int{1, 3}) {
+		t.Errorf("connections were used %v times, not 3 for the questions and 1 for the command", times)
 	}
 }
 
