@@ -266,7 +266,7 @@ func (s *soak) report(lines, runs, excused int) {
 		}
 	}
 	s.t.Logf("killed/passed at:%s", b.String())
-	if *soakKills >= longSoak && *soakAim == "" && len(never) > 0 {
+	if s.count.kills >= longSoak && *soakAim == "" && len(never) > 0 {
 		s.t.Errorf("nobody was ever killed at %v", never)
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 var (
 	soakKills   = flag.Int("soak", 12, "how often TestSoak kills superd, the keeper or both")
+	soakTime    = flag.Duration("soaktime", 0, "after which time TestSoak kills no more; 0: none")
 	soakSeed    = flag.Uint64("seed", 0, "the seed of TestSoak's decisions; 0: another one each time")
 	soakWorkers = flag.Int("soakworkers", 40, "how many workers TestSoak has, roughly")
 	soakDir     = flag.String("soakdir", "", "where TestSoak works, and leaves everything to be looked at; empty: a folder of its own")
@@ -71,7 +72,7 @@ func TestSoak(t *testing.T) {
 	s := newSoakOf(t, seed, *soakWorkers)
 	s.start()
 	s.settle()
-	for s.count.kills < *soakKills {
+	for s.count.kills < *soakKills && (*soakTime == 0 || time.Since(s.begun) < *soakTime) {
 		s.round()
 	}
 	s.finish()
