@@ -82,15 +82,28 @@ func (w *wire) worker(p *core.Pool, k *core.Worker) rpc.Worker {
 		if !run.StartedAt.IsZero() {
 			out.Uptime = rpc.SecondsOf(max(0, w.now.After(run.StartedAt)))
 		}
-		out.Stopping = stop(run.Stop)
+		out.Stopping = w.stop(run.Stop)
 		w.measured(&out, run)
 	}
 	out.Revision, out.Outdated = rpc.Number(revision), revision != p.Target
 	out.Release = release(p, revision)
 	if k.State == core.Backoff || k.State == core.Delayed {
-		out.NextStartAt = rpc.At(k.NextStart.Wall)
+		out.NextStartAt = w.due(k.NextStart)
 	}
 	return out
+}
+
+// due is when something comes that is measured by a clock which nobody sets, by the
+// wall clock as it is now: it may have been set since.
+func (w *wire) due(t core.Time) rpc.Time {
+	if t.IsZero() {
+		return rpc.At(t.Wall)
+	}
+	at := w.now.Wall.Add(t.Boot - w.now.Boot)
+	if at.Sub(t.Wall).Abs() < time.Second { // both clocks are never read at once
+		at = t.Wall
+	}
+	return rpc.At(at)
 }
 
 func (w *wire) measured(out *rpc.Worker, run *core.Run) {
@@ -128,7 +141,7 @@ func release(p *core.Pool, revision int) rpc.Text {
 }
 
 // stop tells how far a stop sequence has come.
-func stop(s *core.Stop) *rpc.Stop {
+func (w *wire) stop(s *core.Stop) *rpc.Stop {
 	if s == nil {
 		return nil
 	}
@@ -140,7 +153,7 @@ func stop(s *core.Stop) *rpc.Stop {
 	out.Signal = rpc.Text(signals.Name(step.Signal))
 	if next := s.Step + 1; next < len(s.Sequence) && !step.Forever {
 		out.Next = rpc.Text(signals.Name(s.Sequence[next].Signal))
-		out.Deadline = rpc.At(s.At.Wall.Add(step.Wait))
+		out.Deadline = w.due(s.At.Add(step.Wait))
 	}
 	return out
 }

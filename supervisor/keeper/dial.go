@@ -174,8 +174,8 @@ const starts = 5
 // startAndReach starts a keeper, and another one should somebody kill it at once.
 func startAndReach(dir string, opts Options) (c *Client, err error) {
 	for range starts {
-		if c, err = startOne(dir, opts); !errors.Is(err, errHungUp) {
-			break
+		if c, err = startOne(dir, opts); !errors.Is(err, errHungUp) && !nobody(err) {
+			break // it is there, or would fail again; one that was killed at once would not
 		}
 	}
 	return c, err
