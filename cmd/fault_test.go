@@ -34,8 +34,9 @@ func (h *host) target(ts *testscript.TestScript, name string) int {
 	return 0
 }
 
-// nofile none|free|N superd|keeper sets the limit of open files of a live process:
-// to what it has, so that it gets no more, or back, or to a number.
+// nofile none|full|free|N superd|keeper sets the limit of open files of a live process:
+// to the lowest number that is free, so that it gets no more; to beyond the highest in
+// use, so that it may use again what it closes; back; or to a number.
 func nofile(ts *testscript.TestScript, neg bool, args []string) {
 	pid := hostOf(ts).target(ts, args[1])
 	var lim unix.Rlimit
@@ -48,6 +49,15 @@ func nofile(ts *testscript.TestScript, neg bool, args []string) {
 		for lim.Cur = 3; ; lim.Cur++ { // the lowest number that a descriptor could get
 			if _, err := os.Lstat(fmt.Sprintf("/proc/%d/fd/%d", pid, lim.Cur)); err != nil {
 				break
+			}
+		}
+	case args[0] == "full": // one more than the highest that is open
+		open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+		ts.Check(err)
+		lim.Cur = 3
+		for _, fd := range open {
+			if n, err := strconv.ParseUint(fd.Name(), 10, 64); err == nil {
+				lim.Cur = max(lim.Cur, n+1)
 			}
 		}
 	}

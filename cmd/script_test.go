@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 
 // together is how many tests run at once, unless -parallel says otherwise: more than
 // there are processors, since most of them wait most of the time.
-const together = 5
+const together = 4
 
 func runAll(m *testing.M) (int, error) {
 	if err := flag.Set("test.parallel", strconv.Itoa(together)); err != nil {

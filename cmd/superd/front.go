@@ -104,6 +104,22 @@ func push(to chan<- os.Signal, signals ...os.Signal) {
 	}
 }
 
+// catchAll has every signal that may mean something wait in a channel. The others are
+// caught too, and fall by the wayside: Go's own, which come by the hundred while superd
+// recovers, would leave no room for them.
+func catchAll(to chan<- os.Signal) {
+	var asked, noise []os.Signal
+	for sig := syscall.Signal(1); sig <= 64; sig++ {
+		if unasked(sig) {
+			noise = append(noise, sig)
+		} else {
+			asked = append(asked, sig)
+		}
+	}
+	signal.Notify(to, asked...)
+	signal.Notify(make(chan os.Signal, 1), noise...)
+}
+
 // unasked are signals that nobody sends to ask for something: the runtime's
 // business, or an error where it was caused.
 func unasked(sig os.Signal) bool {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
@@ -80,7 +79,7 @@ func runSuperd(file string) error {
 	// From the first moment on no signal may end superd by its default action.
 	// What arrives before it can be followed waits here.
 	signals := make(chan os.Signal, 64)
-	signal.Notify(signals)
+	catchAll(signals)
 	takesSignals()
 	if err := proc.CheckProc(); err != nil {
 		return fmt.Errorf("cannot supervise processes: %w", err)
