@@ -127,7 +127,7 @@ func TestHangingKeeper(t *testing.T) {
 	// Once more, and this time nobody is there to notice.
 	r.Close()
 	r.freeze()
-	c, again, err := Dial(r.dir, Options{Timeout: 200 * time.Millisecond, Log: func(s string) { t.Log(s) }})
+	c, again, err := Dial(r.dir, Options{Timeout: 3 * time.Second, Log: func(s string) { t.Log(s) }})
 	if err != nil || !again {
 		t.Fatal(again, err)
 	}
