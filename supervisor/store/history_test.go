@@ -160,6 +160,7 @@ func TestHistoryOfRemovedFile(t *testing.T) {
 	}
 	s.DropHistory("web")
 	appendAll(s, "mailers", "after")
+	flush(t, s) // the new file has been given what the removed one had
 	wantHistory(t, s, "mailers", append(numbered(201, 1200), "after")...)
 	wantHistory(t, s, "web")
 	// And in place of a file that has another history.
