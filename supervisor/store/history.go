@@ -171,12 +171,8 @@ func (s *State) remembered(name string) [][]byte {
 	return data
 }
 
-// answerAll answers those who ask for histories. It is the writer's.
-func (s *State) answerAll() {
-	s.mu.Lock()
-	asked := s.asked
-	s.asked = nil
-	s.mu.Unlock()
+// answer answers those who ask for histories. It is the writer's.
+func (s *State) answer(asked []*ask) {
 	for _, q := range asked {
 		data, err := s.readHistory(q.name)
 		q.answer <- told{data, err}

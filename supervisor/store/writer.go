@@ -38,6 +38,8 @@ func (s *State) follow() {
 		}
 		s.mu.Lock()
 		closing, idle := s.closing, len(s.dirty) == 0 && len(s.queued) == 0
+		asked := s.asked // with what was queued before: an answer has it
+		s.asked = nil
 		s.mu.Unlock()
 		retry = nil
 		if !idle || s.disk.rewrite || s.disk.lost() {
@@ -45,7 +47,7 @@ func (s *State) follow() {
 				retry = time.After(retryPause)
 			}
 		}
-		s.answerAll()
+		s.answer(asked)
 		if closing {
 			s.disk.close()
 			s.disk.forgetFormer()
